@@ -1,0 +1,87 @@
+/* Append-only JSON-lines log. Nothing is buffered: a line is in the file when the call returns. */
+#include "base/jsonl.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+
+struct JsonLog {
+    int fd;
+    char *path;
+};
+
+json_t *json_number(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+/* Writes all or, by cutting the file back to where it was, nothing. */
+static int append(const JsonLog *log, const char *text, size_t size, Err *err)
+{
+    struct stat before;
+    if (fstat(log->fd, &before) != 0) return file_error(err, "append to", log->path);
+    ssize_t n;
+    do n = write(log->fd, text, size);
+    while (n < 0 && errno == EINTR);
+    if (n == (ssize_t)size) return 0;
+    if (n >= 0) errno = ENOSPC; /* the only reason for a regular file to take a part */
+    int code = errno;
+    if (n > 0 && ftruncate(log->fd, before.st_size) != 0) code = errno;
+    errno = code;
+    return file_error(err, "append to", log->path);
+}
+
+static int close_last_line(const JsonLog *log, Err *err)
+{
+    struct stat info;
+    char last;
+    if (fstat(log->fd, &info) != 0) return file_error(err, "open", log->path);
+    if (!S_ISREG(info.st_mode))
+        return err_set(err, "cannot append to %s: it is a device or a pipe; name a file",
+                       log->path);
+    if (info.st_size == 0) return 0;
+    if (pread(log->fd, &last, 1, info.st_size - 1) != 1) return file_error(err, "read", log->path);
+    return last == '\n' ? 0 : append(log, "\n", 1, err);
+}
+
+int jsonl_open(JsonLog **out, const char *path, Err *err)
+{
+    int fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
+    if (fd < 0) return file_error(err, "append to", path);
+    JsonLog *log = malloc(sizeof *log);
+    char *copy = strdup(path);
+    CHECK(log && copy, "out of memory for the log %s", path);
+    *log = (JsonLog){.fd = fd, .path = copy};
+    if (close_last_line(log, err) < 0) {
+        jsonl_close(log);
+        return -1;
+    }
+    *out = log;
+    return 0;
+}
+
+int jsonl_write(JsonLog *log, const json_t *object, Err *err)
+{
+    /* 15 digits hold every time stamp and every float, and 0.1 stays 0.1. */
+    char *line = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(15));
+    CHECK(line, "a log line for %s is not a JSON object", log->path);
+    size_t size = strlen(line);
+    line[size] = '\n'; /* in the place of the final NUL */
+    int status = append(log, line, size + 1, err);
+    free(line);
+    return status;
+}
+
+void jsonl_close(JsonLog *log)
+{
+    if (!log) return;
+    close(log->fd);
+    free(log->path);
+    free(log);
+}

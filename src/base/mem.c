@@ -1,0 +1,144 @@
+/* Aligned allocation; memory in use and to be had, read from /proc and the cgroup files. */
+#include "base/mem.h"
+
+#include <limits.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
+
+#include "base/err.h"
+
+enum { ALIGNMENT = 64, MARGIN = ALIGNMENT + sizeof(void *) };
+
+/* The bytes that alignment leaves over would hide an overrun of up to MARGIN bytes from ASan. */
+static void guard_tail(char *begin, const char *end)
+{
+#ifdef __SANITIZE_ADDRESS__
+    __asan_poison_memory_region(begin, (size_t)(end - begin));
+#else
+    (void)begin, (void)end;
+#endif
+}
+
+void *mem_alloc(size_t n)
+{
+    CHECK(n <= PTRDIFF_MAX - MARGIN, "a request for %zu bytes of memory is absurd", n);
+    /* calloc, not aligned_alloc and memset: large blocks are zero pages that cost nothing yet. */
+    char *raw = calloc(1, n + MARGIN);
+    CHECK(raw,
+          "out of memory: %zu bytes wanted, %zu bytes available; use a smaller model, batch or "
+          "chunk",
+          n, mem_available());
+    uintptr_t at = ((uintptr_t)raw + MARGIN - 1) / ALIGNMENT * ALIGNMENT;
+    char *p = raw + (at - (uintptr_t)raw);
+    memcpy(p - sizeof raw, &raw, sizeof raw);
+    guard_tail(p + n, raw + n + MARGIN);
+    return p;
+}
+
+void mem_free(void *p)
+{
+    char *raw;
+    if (!p) return;
+    memcpy(&raw, (char *)p - sizeof raw, sizeof raw);
+    free(raw);
+}
+
+/* Finds "KEY   number" in a file of such lines; false when there is none. */
+static bool read_keyed(const char *path, const char *key, size_t *value)
+{
+    char line[256];
+    bool found = false;
+    FILE *file = fopen(path, "re");
+    if (!file) return false;
+    while (!found && fgets(line, sizeof line, file)) {
+        if (strncmp(line, key, strlen(key)) != 0) continue;
+        found = sscanf(line + strlen(key), " %zu", value) == 1;
+    }
+    fclose(file);
+    return found;
+}
+
+size_t mem_peak_rss(void)
+{
+    size_t kib;
+    struct rusage usage;
+    if (read_keyed("/proc/self/status", "VmHWM:", &kib)) return kib * 1024;
+    return getrusage(RUSAGE_SELF, &usage) == 0 ? (size_t)usage.ru_maxrss * 1024 : 0;
+}
+
+/* The control group's own files under both versions of the interface. */
+typedef struct CgroupFiles {
+    const char *root, *limit, *used, *cache;
+} CgroupFiles;
+
+/* Bytes left in one group, its reclaimable file cache counted as free; SIZE_MAX: no limit there. */
+static size_t group_left(const CgroupFiles *files, const char *group)
+{
+    char path[PATH_MAX + 256];
+    size_t limit, used, cache = 0;
+    snprintf(path, sizeof path, "%s%s/%s", files->root, group, files->limit);
+    if (!read_keyed(path, "", &limit)) return SIZE_MAX;
+    snprintf(path, sizeof path, "%s%s/%s", files->root, group, files->used);
+    if (!read_keyed(path, "", &used)) return SIZE_MAX;
+    snprintf(path, sizeof path, "%s%s/memory.stat", files->root, group);
+    read_keyed(path, files->cache, &cache);
+    used -= cache < used ? cache : used;
+    return used < limit ? limit - used : 0;
+}
+
+/* The tightest limit of a group and of the groups around it. */
+static size_t groups_left(const CgroupFiles *files, char *group)
+{
+    size_t left = SIZE_MAX;
+    for (;;) {
+        size_t here = group_left(files, group);
+        if (here < left) left = here;
+        char *slash = strrchr(group, '/');
+        if (!slash) return left;
+        *slash = '\0';
+    }
+}
+
+static size_t cgroup_left(void)
+{
+    static const CgroupFiles v2 = {"/sys/fs/cgroup", "memory.max", "memory.current",
+                                   "inactive_file "};
+    static const CgroupFiles v1 = {"/sys/fs/cgroup/memory", "memory.limit_in_bytes",
+                                   "memory.usage_in_bytes", "total_inactive_file "};
+    char line[PATH_MAX];
+    size_t left = SIZE_MAX;
+    FILE *file = fopen("/proc/self/cgroup", "re");
+    if (!file) return left;
+    while (fgets(line, sizeof line, file)) { /* "0::/a/b" or "5:memory:/a/b" */
+        char *group = strchr(line, '/');
+        if (!group) continue;
+        group[strcspn(group, "\n")] = '\0';
+        bool is_v2 = strncmp(line, "0::", 3) == 0;
+        if (!is_v2 && !strstr(line, ":memory:")) continue;
+        size_t here = groups_left(is_v2 ? &v2 : &v1, group);
+        if (here < left) left = here;
+    }
+    fclose(file);
+    return left;
+}
+
+size_t mem_available(void)
+{
+    size_t kib = 0, limit = cgroup_left();
+    if (!read_keyed("/proc/meminfo", "MemAvailable:", &kib)) return limit == SIZE_MAX ? 0 : limit;
+    return kib * 1024 < limit ? kib * 1024 : limit;
+}
+
+double time_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}

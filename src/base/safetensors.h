@@ -1,0 +1,52 @@
+/* safetensors files: 8 bytes of header length, a JSON header, then the tensors' bytes. Read by
+ * mapping the file, written whole and atomically. Independent of the build's `real`. */
+#ifndef TTT_BASE_SAFETENSORS_H
+#define TTT_BASE_SAFETENSORS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+enum { ST_MAX_DIMS = 8 };
+
+typedef enum StType {
+    ST_F64, ST_F32, ST_F16, ST_BF16, ST_I64, ST_I32, ST_I16, ST_I8, ST_U64, ST_U32, ST_U16, ST_U8,
+    ST_BOOL
+} StType;
+
+typedef struct StTensor {
+    const char *name;
+    StType type;
+    int n_dims;
+    int64_t shape[ST_MAX_DIMS];
+    int64_t n_elements;
+    const void *data; /* reading: inside the mapping, any alignment; writing: the caller's */
+} StTensor;
+
+typedef struct StMeta {
+    const char *key, *value; /* the header's __metadata__ entries */
+} StMeta;
+
+typedef struct StFile StFile;
+
+size_t st_type_size(StType type);
+const char *st_type_name(StType type); /* "F32" */
+
+/* Every length, offset, shape and type is checked against the file before anything is returned. */
+int st_open(StFile **out, const char *path, Err *err);
+void st_close(StFile *file); /* NULL is fine */
+int st_count(const StFile *file);
+const StTensor *st_at(const StFile *file, int i);
+const StTensor *st_find(const StFile *file, const char *name);     /* NULL when absent */
+const char *st_meta(const StFile *file, const char *key);          /* NULL when absent */
+/* Converts any float type to float or double. */
+void st_to_f32(const StTensor *t, float *out);
+void st_to_f64(const StTensor *t, double *out);
+
+/* Writes PATH.tmp-PID, syncs, renames over PATH and syncs the folder. On failure PATH is as it was
+ * and the temporary file is gone. */
+int st_write(const char *path, const StTensor *tensors, int n_tensors, const StMeta *meta,
+             int n_meta, Err *err);
+
+#endif

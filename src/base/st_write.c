@@ -1,0 +1,117 @@
+/* Writing safetensors: the header from the tensors in the order given, then their bytes. */
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/names.h"
+#include "base/safetensors.h"
+
+static size_t tensor_size(const StTensor *t)
+{
+    return (size_t)t->n_elements * st_type_size(t->type);
+}
+
+static void check_tensor(const StTensor *t)
+{
+    int64_t n = 1;
+    CHECK(t->n_dims >= 0 && t->n_dims <= ST_MAX_DIMS, "tensor '%s' of %d dims", t->name, t->n_dims);
+    for (int i = 0; i < t->n_dims; i++) n *= t->shape[i];
+    CHECK(n == t->n_elements, "tensor '%s': n_elements %lld, but its shape holds %lld", t->name,
+          (long long)t->n_elements, (long long)n);
+    CHECK(n == 0 || t->data, "tensor '%s' has no data", t->name);
+}
+
+static json_t *describe(const StTensor *t, size_t begin)
+{
+    json_t *shape = json_array();
+    for (int i = 0; i < t->n_dims; i++) json_array_append_new(shape, json_integer(t->shape[i]));
+    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", st_type_name(t->type), "shape", shape,
+                     "data_offsets", (json_int_t)begin, (json_int_t)(begin + tensor_size(t)));
+}
+
+/* Fails for text that is not UTF-8, which JSON cannot hold: it may come from a file's name. */
+static int put_text(json_t *object, const char *key, json_t *value, const char *path, Err *err)
+{
+    char shown[NAME_SHOWN_MAX];
+    CHECK(!json_object_get(object, key), "'%s' is written to %s twice", key, path);
+    if (json_object_set_new(object, key, value) == 0) return 0;
+    return err_set(err, "cannot write %s: the entry '%s' or its value is not UTF-8 text; rename it",
+                   path, name_show(shown, key));
+}
+
+static int put_meta(json_t *header, const StMeta *meta, int n_meta, const char *path, Err *err)
+{
+    if (n_meta == 0) return 0;
+    json_t *object = json_object();
+    TRY(put_text(header, "__metadata__", object, path, err));
+    for (int i = 0; i < n_meta; i++)
+        TRY(put_text(object, meta[i].key, json_string(meta[i].value), path, err));
+    return 0;
+}
+
+static int put_tensors(json_t *header, const StTensor *tensors, int n, const char *path, Err *err)
+{
+    size_t begin = 0;
+    for (int i = 0; i < n; i++) {
+        const StTensor *t = &tensors[i];
+        check_tensor(t);
+        CHECK(strcmp(t->name, "__metadata__") != 0, "a tensor cannot be named __metadata__");
+        TRY(put_text(header, t->name, describe(t, begin), path, err));
+        begin += tensor_size(t);
+    }
+    return 0;
+}
+
+/* The header's bytes, with their length in front, padded so that the data begins at a multiple of
+ * 8. The caller frees them. NULL: err says why. */
+static char *header_bytes(const json_t *header, size_t *size, const char *path, Err *err)
+{
+    enum { LENGTH_SIZE = 8, MAX_HEADER = 100000000 };
+    char *text = json_dumps(header, JSON_COMPACT);
+    CHECK(text, "out of memory for the header of %s", path);
+    size_t used = strlen(text), padded = (used + 7) / 8 * 8;
+    if (padded > MAX_HEADER) {
+        err_set(err,
+                "cannot write %s: its header has %zu bytes, more than the format's %d; write "
+                "fewer tensors to one file",
+                path, padded, MAX_HEADER);
+        free(text);
+        return NULL;
+    }
+    char *bytes = malloc(LENGTH_SIZE + padded);
+    CHECK(bytes, "out of memory for the header of %s", path);
+    for (int i = 0; i < LENGTH_SIZE; i++) bytes[i] = (char)(padded >> (8 * i) & 0xff);
+    memcpy(bytes + LENGTH_SIZE, text, used);
+    memset(bytes + LENGTH_SIZE + used, ' ', padded - used);
+    free(text);
+    *size = LENGTH_SIZE + padded;
+    return bytes;
+}
+
+static int write_file(const char *path, const char *header, size_t header_size,
+                      const StTensor *tensors, int n, Err *err)
+{
+    AtomicFile file;
+    TRY(atomic_open(&file, path, err));
+    TRY(atomic_write(&file, header, header_size, err));
+    for (int i = 0; i < n; i++)
+        TRY(atomic_write(&file, tensors[i].data, tensor_size(&tensors[i]), err));
+    return atomic_commit(&file, err);
+}
+
+int st_write(const char *path, const StTensor *tensors, int n_tensors, const StMeta *meta,
+             int n_meta, Err *err)
+{
+    int status = -1;
+    size_t size = 0;
+    json_t *header = json_object();
+    if (put_meta(header, meta, n_meta, path, err) == 0 &&
+        put_tensors(header, tensors, n_tensors, path, err) == 0) {
+        char *bytes = header_bytes(header, &size, path, err);
+        if (bytes) status = write_file(path, bytes, size, tensors, n_tensors, err);
+        free(bytes);
+    }
+    json_decref(header);
+    return status;
+}
