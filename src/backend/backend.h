@@ -1,0 +1,57 @@
+/* The machine: memory, copies, matrix products, and the table of kernels. Only this folder (and a
+ * kernel's own file) knows which machine it is; everything above works on pointers that belong to
+ * the backend and never looks through them.
+ *
+ * Products come in `real`; with bf16 set, both operands of every product are rounded to bfloat16
+ * first and the sums stay float32. */
+#ifndef TTT_BACKEND_BACKEND_H
+#define TTT_BACKEND_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/err.h"
+#include "base/real.h"
+
+struct Ops;
+
+typedef struct BackendOptions {
+    int threads;     /* 0: one per core this process may use */
+    bool bf16;       /* products in bfloat16, float32 sums */
+    const char *isa; /* NULL: the best this machine has; else "portable", "avx2", "avx512" */
+} BackendOptions;
+
+typedef struct Backend {
+    const struct Ops *ops; /* kernels, one table per instruction set */
+    const char *isa;
+    int threads;
+    bool bf16;
+    struct WorkBlock *work; /* (threads, WORK_SLOTS), see backend_work */
+} Backend;
+
+typedef enum Trans { N_, T_ } Trans; /* as stored; transposed */
+
+int backend_open(Backend **out, const BackendOptions *options, Err *err);
+void backend_close(Backend *be); /* NULL is fine */
+
+/* 64-byte aligned, zeroed; huge blocks on huge pages where the system offers them. */
+real *backend_alloc(Backend *be, size_t n);
+void backend_free(Backend *be, real *p, size_t n);
+void backend_zero(Backend *be, real *p, size_t n);
+void backend_copy(Backend *be, real *to, const real *from, size_t n);
+/* Host to backend and back. The host side is always `real`. */
+void backend_upload(Backend *be, real *to, const real *host, size_t n);
+void backend_download(Backend *be, real *host, const real *from, size_t n);
+
+/* Scratch of one thread (thread: omp_get_thread_num() inside a parallel region, else 0) that kernels use
+ * between their own lines; slots keep two users in one call apart. Grows to the largest request, so
+ * that after a first step nothing is allocated. Contents are undefined. */
+typedef enum WorkSlot { WORK_GEMM_A, WORK_GEMM_B, WORK_KERNEL, WORK_SLOTS } WorkSlot;
+real *backend_work(Backend *be, int thread, WorkSlot slot, size_t n);
+
+/* Row-major C (M, N) = alpha op(A) op(B) + beta C, op(A) (M, K), op(B) (K, N); ld*: elements between
+ * rows as stored. Uses all threads, or one when called inside a parallel region. */
+void gemm(Backend *be, Trans ta, Trans tb, int M, int N, int K, real alpha, const real *A, int lda,
+          const real *B, int ldb, real beta, real *C, int ldc);
+
+#endif

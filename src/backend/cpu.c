@@ -1,0 +1,162 @@
+/* The CPU: aligned memory on huge pages, products by oneDNN (float) or OpenBLAS, one OpenMP thread
+ * pool for everything, kernels compiled per instruction set and chosen here. */
+#include "backend/backend.h"
+
+#include <omp.h>
+#include <sched.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+extern const struct Ops ops_portable;
+#ifdef HAVE_ISA_AVX2
+extern const struct Ops ops_avx2;
+#endif
+#ifdef HAVE_ISA_AVX512
+extern const struct Ops ops_avx512;
+#endif
+
+struct WorkBlock {
+    real *data;
+    size_t capacity;
+};
+
+typedef struct IsaEntry {
+    const char *name;
+    const struct Ops *ops;
+    bool (*available)(void);
+} IsaEntry;
+
+#if defined HAVE_ISA_AVX2 || defined HAVE_ISA_AVX512
+static bool has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("bmi2");
+}
+
+static bool has_avx512(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512cd");
+}
+#endif
+
+static bool has_any(void) { return true; }
+
+static const IsaEntry isas[] = { /* best first */
+#ifdef HAVE_ISA_AVX512
+    {"avx512", &ops_avx512, has_avx512},
+#endif
+#ifdef HAVE_ISA_AVX2
+    {"avx2", &ops_avx2, has_avx2},
+#endif
+    {"portable", &ops_portable, has_any},
+};
+
+static int choose_isa(Backend *be, const char *wanted, Err *err)
+{
+    for (int i = 0; i < ARRAY_LEN(isas); i++) {
+        if (wanted && strcmp(wanted, isas[i].name) != 0) continue;
+        if (!isas[i].available()) continue;
+        be->ops = isas[i].ops;
+        be->isa = isas[i].name;
+        return 0;
+    }
+    return err_set(err, "instruction set '%s' is not built in or this CPU lacks it; use 'portable'",
+                   wanted ? wanted : "");
+}
+
+static int usable_cores(void)
+{
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
+int backend_open(Backend **out, const BackendOptions *options, Err *err)
+{
+    Backend *be = calloc(1, sizeof *be);
+    CHECK(be, "out of memory");
+    if (choose_isa(be, options->isa, err) < 0) {
+        free(be);
+        return -1;
+    }
+    be->threads = options->threads > 0 ? options->threads : usable_cores();
+    be->bf16 = options->bf16;
+    omp_set_num_threads(be->threads);
+    be->work = calloc((size_t)be->threads * WORK_SLOTS, sizeof *be->work);
+    CHECK(be->work, "out of memory");
+    *out = be;
+    return 0;
+}
+
+void backend_close(Backend *be)
+{
+    if (!be) return;
+    for (int i = 0; i < be->threads * WORK_SLOTS; i++) free(be->work[i].data);
+    free(be->work);
+    free(be);
+}
+
+enum { HUGE_PAGE = 2 << 20, LINE = 64 };
+
+static size_t block_bytes(size_t n)
+{
+    size_t bytes = n * sizeof(real), unit = bytes >= 4 * (size_t)HUGE_PAGE ? HUGE_PAGE : LINE;
+    return (bytes + unit - 1) / unit * unit;
+}
+
+real *backend_alloc(Backend *be, size_t n)
+{
+    (void)be;
+    CHECK(n < SIZE_MAX / sizeof(real) - HUGE_PAGE, "allocation of %zu elements overflows", n);
+    size_t bytes = block_bytes(n ? n : 1);
+    bool huge = bytes >= 4 * (size_t)HUGE_PAGE;
+    void *p = aligned_alloc(huge ? HUGE_PAGE : LINE, bytes);
+    CHECK(p, "out of memory: %zu MB more wanted", bytes >> 20);
+    if (huge) (void)madvise(p, bytes, MADV_HUGEPAGE);
+    memset(p, 0, bytes);
+    return p;
+}
+
+real *backend_work(Backend *be, int thread, WorkSlot slot, size_t n)
+{
+    CHECK(thread < be->threads, "scratch of thread %d of %d", thread, be->threads);
+    struct WorkBlock *w = &be->work[thread * WORK_SLOTS + (int)slot];
+    if (n > w->capacity) {
+        free(w->data);
+        w->data = backend_alloc(be, n);
+        w->capacity = n;
+    }
+    return w->data;
+}
+
+void backend_free(Backend *be, real *p, size_t n)
+{
+    (void)be;
+    (void)n;
+    free(p);
+}
+
+void backend_zero(Backend *be, real *p, size_t n)
+{
+    (void)be;
+    memset(p, 0, n * sizeof *p);
+}
+
+void backend_copy(Backend *be, real *to, const real *from, size_t n)
+{
+    (void)be;
+    memmove(to, from, n * sizeof *to);
+}
+
+void backend_upload(Backend *be, real *to, const real *host, size_t n)
+{
+    backend_copy(be, to, host, n);
+}
+
+void backend_download(Backend *be, real *host, const real *from, size_t n)
+{
+    backend_copy(be, host, from, n);
+}

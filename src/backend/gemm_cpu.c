@@ -1,0 +1,79 @@
+/* Matrix products on the CPU. float: oneDNN where it is built in, else OpenBLAS; double: OpenBLAS.
+ * bf16 rounds both operands to the nearest bfloat16 and multiplies in float: the same numbers as
+ * bfloat16 hardware with float32 sums gives, at float speed. */
+#include <cblas.h>
+#include <omp.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "backend/backend.h"
+#ifdef HAVE_DNNL
+#include <oneapi/dnnl/dnnl.h>
+#endif
+
+/* Below this a product is done before a second thread has woken up. */
+static const double SERIAL_FLOPS = 2e6;
+
+static float bf16_round(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    if ((bits & 0x7f800000u) != 0x7f800000u) bits += 0x7fffu + ((bits >> 16) & 1u);
+    bits &= 0xffff0000u;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* A packed copy (rows, cols) of x, rounded. */
+static const real *round_operand(real *to, const real *x, int rows, int cols, int ld)
+{
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < cols; j++)
+            to[(size_t)i * (size_t)cols + (size_t)j] =
+                (real)bf16_round((float)x[(size_t)i * (size_t)ld + (size_t)j]);
+    return to;
+}
+
+#ifdef TTT_FP64
+static void multiply(Trans ta, Trans tb, int M, int N, int K, real alpha, const real *A, int lda,
+                     const real *B, int ldb, real beta, real *C, int ldc)
+{
+    cblas_dgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, M, N,
+                K, alpha, A, lda, B, ldb, beta, C, ldc);
+}
+#elif defined HAVE_DNNL
+static void multiply(Trans ta, Trans tb, int M, int N, int K, real alpha, const real *A, int lda,
+                     const real *B, int ldb, real beta, real *C, int ldc)
+{
+    dnnl_status_t status =
+        dnnl_sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
+    CHECK(status == dnnl_success, "matrix product (%d, %d, %d) failed: %d", M, N, K, (int)status);
+}
+#else
+static void multiply(Trans ta, Trans tb, int M, int N, int K, real alpha, const real *A, int lda,
+                     const real *B, int ldb, real beta, real *C, int ldc)
+{
+    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, M, N,
+                K, alpha, A, lda, B, ldb, beta, C, ldc);
+}
+#endif
+
+void gemm(Backend *be, Trans ta, Trans tb, int M, int N, int K, real alpha, const real *A, int lda,
+          const real *B, int ldb, real beta, real *C, int ldc)
+{
+    if (M == 0 || N == 0) return;
+    if (be->bf16) {
+        int thread = omp_in_parallel() ? omp_get_thread_num() : 0;
+        int a_rows = ta ? K : M, a_cols = ta ? M : K, b_rows = tb ? N : K, b_cols = tb ? K : N;
+        real *a = backend_work(be, thread, WORK_GEMM_A, (size_t)M * (size_t)K);
+        real *b = backend_work(be, thread, WORK_GEMM_B, (size_t)K * (size_t)N);
+        A = round_operand(a, A, a_rows, a_cols, lda);
+        B = round_operand(b, B, b_rows, b_cols, ldb);
+        lda = a_cols;
+        ldb = b_cols;
+    }
+    bool alone = !omp_in_parallel() && 2.0 * M * N * K < SERIAL_FLOPS;
+    if (alone) omp_set_num_threads(1);
+    multiply(ta, tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
+    if (alone) omp_set_num_threads(be->threads);
+}

@@ -1,0 +1,36 @@
+/* Operations made of products and primitives: written once for every backend. Conventions as in
+ * ops/ops.h. */
+#ifndef TTT_OPS_COMPOSED_H
+#define TTT_OPS_COMPOSED_H
+
+#include "ops/ops.h"
+
+/* linear.c: y = x w                                  x: (B, R, K)  w: (K, N)  y: (B, R, N) */
+void linear_forward(Backend *be, Dual y, Dual x, Param w, int B, int R, int K, int N);
+/* add: dx is added to instead of written. */
+void linear_backward(Backend *be, Dual dx, bool add, Param dw, Dual dy, Dual x, Param w, int B,
+                     int R, int K, int N);
+
+/* Any Dual: y = a + b, with absent tangents as zeros (y.t NULL: not wanted). n elements. */
+void dual_add(Backend *be, Dual y, Dual a, Dual b, size_t n);
+
+/* head.c: logits z = x W, cross entropy, and the gradient in the same pass over blocks of rows. */
+typedef struct Head {
+    int B, M, C, V;
+    bool tied;             /* W is (V, C), the embedding; else (C, V) */
+    Dual x;                /* (B, M, C) */
+    Param w;
+    const int32_t *target; /* (B, M) */
+    real *nll;             /* (B, M), written */
+    Dual seed;             /* (B, M): weights of the rows in the loss; both NULL: no gradient */
+    Dual dx;               /* (B, M, C), written */
+    Param dw;              /* added */
+    Dual logits;           /* scratch: (rows, V) each */
+    int rows;
+} Head;
+
+void head_loss(Backend *be, const Head *h);
+/* z (N, V) = x W for sequence b's weights. */
+void head_logits(Backend *be, const Head *h, int b, real *z, const real *x, int N);
+
+#endif

@@ -1,0 +1,103 @@
+/* The head: z = x W, cross entropy, dx = dz W^T, dW += x^T dz, a block of rows at a time so that
+ * T x V logits are never stored. The seeds are known before the pass, so loss and gradient share the
+ * logits of a block. Tangents as in linear.c and cross_entropy.c. */
+#include "ops/composed/composed.h"
+
+typedef struct Rows { /* a block of one sequence's rows, or of all with shared weights */
+    int n;
+    Dual x, dx, seed;
+    Param w, dw;
+    const int32_t *target;
+    real *nll;
+} Rows;
+
+static real *ahead(real *p, size_t n) { return p ? p + n : NULL; }
+
+static Rows rows_at(const Head *h, int b, size_t row, int n)
+{
+    size_t at = row * (size_t)h->C;
+    Rows r = {.n = n, .target = h->target + row, .nll = h->nll + row};
+    r.x = (Dual){h->x.v + at, ahead(h->x.t, at)};
+    r.dx = (Dual){ahead(h->dx.v, at), ahead(h->dx.t, at)};
+    r.seed = (Dual){ahead(h->seed.v, row), ahead(h->seed.t, row)};
+    r.w = (Param){h->w.v + (size_t)b * h->w.step, ahead(h->w.t, (size_t)b * h->w.step), 0};
+    r.dw = (Param){ahead(h->dw.v, (size_t)b * h->dw.step), ahead(h->dw.t, (size_t)b * h->dw.step), 0};
+    return r;
+}
+
+/* z = a-side times the weights, or its transpose; the tied matrix is stored transposed. */
+static void times_weight(Backend *be, const Head *h, real *z, const real *x, const real *w, int n,
+                         real beta)
+{
+    gemm(be, N_, h->tied ? T_ : N_, n, h->V, h->C, 1, x, h->C, w, h->tied ? h->C : h->V, beta, z,
+         h->V);
+}
+
+static void times_weight_back(Backend *be, const Head *h, real *dx, const real *dz, const real *w,
+                              int n, real beta)
+{
+    gemm(be, N_, h->tied ? N_ : T_, n, h->C, h->V, 1, dz, h->V, w, h->tied ? h->C : h->V, beta, dx,
+         h->C);
+}
+
+static void add_weight_gradient(Backend *be, const Head *h, real *dw, const real *x, const real *dz,
+                                int n)
+{
+    if (h->tied) gemm(be, T_, N_, h->V, h->C, n, 1, dz, h->V, x, h->C, 1, dw, h->C);
+    else gemm(be, T_, N_, h->C, h->V, n, 1, x, h->C, dz, h->V, 1, dw, h->V);
+}
+
+static Dual logits(Backend *be, const Head *h, const Rows *r)
+{
+    Dual z = {.v = h->logits.v};
+    times_weight(be, h, z.v, r->x.v, r->w.v, r->n, 0);
+    if (!r->x.t && !r->w.t) return z;
+    z.t = h->logits.t;
+    if (r->x.t) times_weight(be, h, z.t, r->x.t, r->w.v, r->n, 0);
+    if (r->w.t) times_weight(be, h, z.t, r->x.v, r->w.t, r->n, r->x.t ? 1 : 0);
+    return z;
+}
+
+/* dz: value slot the inner loss's gradient, tangent slot its derivative. Without tangents of the
+ * logits there is one dz for one seed; both seeds then differ by a factor that only the tangent slot
+ * carries, so the block is run once per slot by the caller. */
+static void gradients(Backend *be, const Head *h, const Rows *r, Dual dz)
+{
+    if (dz.v && r->dx.v) times_weight_back(be, h, r->dx.v, dz.v, r->w.v, r->n, 0);
+    if (dz.v && r->dw.v) add_weight_gradient(be, h, r->dw.v, r->x.v, dz.v, r->n);
+    if (dz.t && r->dx.t) {
+        times_weight_back(be, h, r->dx.t, dz.t, r->w.v, r->n, 0);
+        if (r->w.t && dz.v) times_weight_back(be, h, r->dx.t, dz.v, r->w.t, r->n, 1);
+    }
+    if (dz.t && r->dw.t) {
+        add_weight_gradient(be, h, r->dw.t, r->x.v, dz.t, r->n);
+        if (r->x.t && dz.v) add_weight_gradient(be, h, r->dw.t, r->x.t, dz.v, r->n);
+    }
+}
+
+static void block(Backend *be, const Head *h, const Rows *r)
+{
+    Dual z = logits(be, h, r);
+    be->ops->cross_entropy(be, r->nll, z, r->seed, r->target, r->n, h->V);
+    if (!r->seed.v && !r->seed.t) return;
+    bool ordinary = !z.t && !r->seed.v;
+    gradients(be, h, r, ordinary ? (Dual){.t = z.v} : z);
+}
+
+void head_loss(Backend *be, const Head *h)
+{
+    CHECK(!(h->seed.v && h->seed.t) || h->x.t || h->w.t, "both seeds need a tangent of the logits");
+    bool copies = h->w.step || h->dw.step;
+    int sequences = copies ? h->B : 1, per = copies ? h->M : h->B * h->M;
+    for (int b = 0; b < sequences; b++)
+        for (int row = 0; row < per; row += h->rows) {
+            int n = per - row < h->rows ? per - row : h->rows;
+            Rows r = rows_at(h, b, (size_t)b * (size_t)per + (size_t)row, n);
+            block(be, h, &r);
+        }
+}
+
+void head_logits(Backend *be, const Head *h, int b, real *z, const real *x, int N)
+{
+    times_weight(be, h, z, x, h->w.v + (size_t)b * h->w.step, N, 0);
+}

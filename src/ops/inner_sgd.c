@@ -1,0 +1,40 @@
+/* The inner step and its transpose, per sequence:
+ *     n = |g|,  u = g for n < c (or c = 0), else (c/n) g,  w' = w - lr u.
+ * Transpose applied to a = -lr v (v = dL/dw'), the derivative of n included:
+ *     n < c: a;   else (c/n) (a - g <g, a> / n^2). */
+#include <math.h>
+
+#include "ops/dot.h"
+
+static bool clipped(double n, double clip) { return clip > 0 && !(n < clip); }
+
+void KERNEL(inner_sgd_forward)(Backend *be, real *w_next, real *norm, const real *w, const real *g,
+                               int B, size_t P, double lr, double clip)
+{
+    (void)be;
+    for (int b = 0; b < B; b++) {
+        const real *wb = w + (size_t)b * P, *gb = g + (size_t)b * P;
+        real *out = w_next + (size_t)b * P;
+        double n = sqrt(dot(gb, gb, P));
+        norm[b] = (real)n;
+        real rate = (real)(clipped(n, clip) ? lr * clip / n : lr);
+#pragma omp parallel for simd schedule(static) if (P > 1 << 14)
+        for (size_t i = 0; i < P; i++) out[i] = wb[i] - rate * gb[i];
+    }
+}
+
+void KERNEL(inner_sgd_backward)(Backend *be, real *u, const real *v, const real *g,
+                                const real *norm, int B, size_t P, double lr, double clip)
+{
+    (void)be;
+    for (int b = 0; b < B; b++) {
+        const real *vb = v + (size_t)b * P, *gb = g + (size_t)b * P;
+        real *ub = u + (size_t)b * P;
+        double n = (double)norm[b];
+        bool active = clipped(n, clip);
+        real along = (real)(active ? dot(gb, vb, P) / (n * n) : 0);
+        real rate = (real)(active ? -lr * clip / n : -lr);
+#pragma omp parallel for simd schedule(static) if (P > 1 << 14)
+        for (size_t i = 0; i < P; i++) ub[i] = rate * (vb[i] - along * gb[i]);
+    }
+}

@@ -1,0 +1,62 @@
+/* Primitive operations. Each row of ops.def is one kernel with a sibling per backend; on the CPU each
+ * is compiled once per instruction set. Call them through be->ops.
+ *
+ * Letters: B sequences, M rows of a chunk or span, C hidden, H heads, D head size, F ffn, V vocab,
+ * P inner weights of a sequence. All arrays row-major and dense unless a step is given.
+ *
+ * A Dual is a value and its tangent. On input a NULL tangent is zero; on output NULL means not
+ * wanted. In a backward, the value slot of a gradient is the adjoint of the inner loss and the tangent
+ * slot its derivative along the tangents; where nothing has a tangent and the incoming value slot is
+ * NULL, the tangent slot is an ordinary gradient. Gradients of weights accumulate; gradients of
+ * activations are written, unless a flag says that they are added. */
+#ifndef TTT_OPS_OPS_H
+#define TTT_OPS_OPS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "backend/backend.h"
+
+typedef struct Dual {
+    real *v, *t;
+} Dual;
+
+/* A weight or a weight's gradient: value, tangent, and the distance from one sequence's copy to the
+ * next (0: all sequences share it). */
+typedef struct Param {
+    real *v, *t;
+    size_t step;
+} Param;
+
+/* Keys and values of one block for a span of a stream: rows in order of position. */
+typedef struct Window {
+    const real *k, *v;   /* (B, step / C, C): rotated keys, values; row 0 of each sequence */
+    size_t step;         /* elements from one sequence to the next */
+    const real *kt, *vt; /* (B, M, C): tangents of the span's own rows, or NULL */
+    int first;           /* row of the span's first query; rows before it are its past */
+    int64_t position;    /* absolute position of the span's first query */
+    int64_t window;      /* a query sees this many keys, itself included; 0: all before it */
+    int64_t local;       /* queries see keys of their own chunk of this length only; 0: no such limit */
+} Window;
+
+typedef struct WindowGrad {
+    real *dk, *dv;         /* (B, step / C, C) tangent slot: all rows seen, added */
+    size_t step;
+    int shift;             /* the Window's row r is row r - shift here */
+    real *own_dk, *own_dv; /* (B, M, C) value slot: the span's own rows, written; or NULL */
+} WindowGrad;
+
+typedef struct AdamWStep {
+    double lr, b1, b2, eps, weight_decay;
+    double correction1, correction2; /* 1 - b^t */
+    double scale;                    /* of the gradient, from clipping */
+} AdamWStep;
+
+typedef struct Ops {
+#define OP(name, args) void(*name) args;
+#include "ops/ops.def"
+#undef OP
+} Ops;
+
+#endif

@@ -1,0 +1,10 @@
+/* The table of CPU kernels of one instruction set. */
+#include "ops/kernel.h"
+
+extern const Ops KERNEL(ops);
+
+const Ops KERNEL(ops) = {
+#define OP(name, args) .name = KERNEL(name),
+#include "ops/ops.def"
+#undef OP
+};
