@@ -1,0 +1,148 @@
+/* A whole configuration as text: the saved YAML, the same as JSON, and the table's documentation.
+ * Keys stand in table order, so that each section is one run of rows. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "model/config_table.h"
+
+/* Whether a text needs no quotes in YAML and cannot be taken for a number, bool or null. */
+static bool is_plain(const char *text)
+{
+    static const char *const words[] = {"null", "true", "false", "yes", "no", "on",
+                                        "off",  "y",    "n",     "nan", "inf"};
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    static const char others[] = "0123456789_./-";
+    const char *start = text + (strncmp(text, "./", 2) == 0);
+    if (!*start || (!strchr(letters, *start) && *start != '/')) return false;
+    for (const char *s = text; *s; s++) {
+        if (!strchr(letters, *s) && !strchr(others, *s)) return false;
+    }
+    for (int i = 0; i < ARRAY_LEN(words); i++) {
+        if (strcasecmp(text, words[i]) == 0) return false;
+    }
+    return true;
+}
+
+static void value_print(FILE *out, const Config *c, const ConfigKey *key, bool json)
+{
+    char text[CONFIG_VALUE_MAX];
+    config_key_get(c, key, text, sizeof text);
+    bool is_text = key->type == KEY_TEXT || key->type == KEY_TEXT_NULL || key->type == KEY_ENUM;
+    if (is_text && (json || !is_plain(text))) {
+        config_quote(out, text);
+    } else {
+        fputs(text, out);
+    }
+}
+
+static void indent(FILE *out, int depth)
+{
+    fprintf(out, "%*s", 2 * depth, "");
+}
+
+/* Sections two dotted names have in common. */
+static int depth_shared(const char *a, const char *b)
+{
+    int depth = 0;
+    for (; *a && *a == *b; a++, b++) depth += *a == '.';
+    return depth;
+}
+
+static int depth_of(const char *name)
+{
+    int depth = 0;
+    for (; *name; name++) depth += *name == '.';
+    return depth;
+}
+
+/* Closes and opens sections between two neighbouring keys; last or next may be "". */
+static void sections_print(FILE *out, const char *last, const char *next, bool json)
+{
+    int shared = depth_shared(last, next), closing = depth_of(last), depth = 0;
+    for (; json && closing > shared; closing--) {
+        fputc('\n', out);
+        indent(out, closing);
+        fputc('}', out);
+    }
+    if (json && *last && *next) fputs(",\n", out);
+    for (const char *dot; (dot = strchr(next, '.')) != NULL; next = dot + 1) {
+        if (depth++ < shared) continue;
+        indent(out, json ? depth : depth - 1);
+        fprintf(out, json ? "\"%.*s\": {\n" : "%.*s:\n", (int)(dot - next), next);
+    }
+}
+
+static char *config_print(const Config *c, bool json)
+{
+    int n;
+    const ConfigKey *keys = config_keys(&n);
+    char *text = NULL;
+    const char *last = "";
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    CHECK(out, "out of memory while printing a configuration");
+    if (json) fputs("{\n", out);
+    for (int i = 0; i < n; i++) {
+        if (keys[i].offset == CONFIG_NO_FIELD) continue;
+        sections_print(out, last, keys[i].name, json);
+        last = keys[i].name;
+        const char *leaf = strrchr(last, '.') + 1;
+        indent(out, depth_of(last) + json);
+        fprintf(out, json ? "\"%s\": " : "%s: ", leaf);
+        value_print(out, c, &keys[i], json);
+        if (!json) fputc('\n', out);
+    }
+    sections_print(out, last, "", json);
+    if (json) fputs("\n}\n", out);
+    fclose(out);
+    return text;
+}
+
+char *config_text(const Config *c)
+{
+    return config_print(c, false);
+}
+
+char *config_json(const Config *c)
+{
+    return config_print(c, true);
+}
+
+int config_write(const Config *c, const char *path, Err *err)
+{
+    char *text = config_text(c);
+    int rc = file_write_atomic(path, text, strlen(text), err);
+    free(text);
+    return rc;
+}
+
+char *config_keys_markdown(void)
+{
+    int n;
+    const ConfigKey *keys = config_keys(&n);
+    char *text = NULL, allowed[CFG_TEXT];
+    const char *last = "";
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    CHECK(out, "out of memory while printing a configuration");
+    fputs("# Configuration keys\n\n"
+          "Printed by `ttt config --keys` from the table in `src/model/config_table.c`. `???` is a "
+          "value\nthat the configuration leaves to you. Keys without effect are accepted and "
+          "checked, so that\npublished configurations load as they are.\n",
+          out);
+    for (int i = 0; i < n; i++) {
+        int section = (int)strcspn(keys[i].name, ".");
+        if (strncmp(last, keys[i].name, (size_t)section + 1) != 0) {
+            fprintf(out, "\n## %.*s\n\n| key | takes | default | meaning |\n|---|---|---|---|\n",
+                    section, keys[i].name);
+        }
+        last = keys[i].name;
+        config_key_describe(&keys[i], allowed, sizeof allowed);
+        fprintf(out, "| `%s` | %s | `%s` | %s |\n", last, allowed,
+                keys[i].text[0] ? keys[i].text : "\"\"", keys[i].doc);
+    }
+    fclose(out);
+    return text;
+}

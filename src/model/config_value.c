@@ -1,0 +1,360 @@
+/* One value at a time: YAML text to a field of Config and back, as the key's row says. */
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/names.h"
+#include "model/config_table.h"
+
+enum { WHERE_MAX = CFG_PATH + 32 };
+
+static bool unbounded(double max)
+{
+    return max >= 1e15;
+}
+
+static void names_join(const char *const *names, char *out, size_t size)
+{
+    size_t used = 0;
+    for (int i = 0; names[i] && used < size; i++) {
+        const char *gap = i == 0 ? "" : names[i + 1] ? ", " : " or ";
+        int n = snprintf(out + used, size - used, "%s%s", gap, names[i]);
+        used += n > 0 ? (size_t)n : 0;
+    }
+}
+
+const char *config_key_describe(const ConfigKey *key, char *out, int size)
+{
+    size_t n = (size_t)size;
+    const char *number = key->type == KEY_FLOAT ? "a number" : "an integer";
+    const char *or_null =
+        key->type == KEY_INT_NULL || key->type == KEY_TEXT_NULL ? ", or null" : "";
+    switch (key->type) {
+    case KEY_BOOL:
+        snprintf(out, n, "%s", key->min > 0 ? "only true" : "true or false");
+        break;
+    case KEY_INT:
+    case KEY_INT_NULL:
+    case KEY_FLOAT:
+        if (key->min >= key->max) {
+            snprintf(out, n, "only %.15g", key->min);
+        } else if (unbounded(key->max)) {
+            snprintf(out, n, "%s, %.15g or more%s", number, key->min, or_null);
+        } else {
+            snprintf(out, n, "%s from %.15g to %.15g%s", number, key->min, key->max, or_null);
+        }
+        break;
+    case KEY_TEXT:
+    case KEY_TEXT_NULL:
+        snprintf(out, n, "text of %.15g to %.15g bytes%s", key->min, key->max, or_null);
+        break;
+    case KEY_ENUM:
+        names_join(key->names, out, n);
+        break;
+    case KEY_LIST:
+        snprintf(out, n, "a list of at most %d texts of at most %.15g bytes", CFG_MAX_SPECS,
+                 key->max);
+        break;
+    }
+    return out;
+}
+
+static int value_fail(const ConfigKey *key, const YamlNode *value, Err *err)
+{
+    char where[WHERE_MAX], allowed[CFG_TEXT], shown[NAME_SHOWN_MAX];
+    yaml_where(value, where, sizeof where);
+    config_key_describe(key, allowed, sizeof allowed);
+    const char *got = value->kind == YAML_LIST  ? "a list"
+                      : value->kind == YAML_MAP ? "a mapping"
+                                                : name_show(shown, value->text);
+    return err_set(err, "%s: %s = %s is not allowed; it takes %s", where, key->name, got, allowed);
+}
+
+static bool digits_skip(const char **s)
+{
+    const char *start = *s;
+    while (**s >= '0' && **s <= '9') (*s)++;
+    return *s > start;
+}
+
+static bool int_parse(const char *text, int64_t *out)
+{
+    const char *s = text + (*text == '-' || *text == '+');
+    if (!digits_skip(&s) || *s) return false;
+    errno = 0;
+    *out = strtoll(text, NULL, 10);
+    return errno == 0;
+}
+
+/* Decimal only: no hexadecimal, infinity or NaN, which strtod would take. */
+static bool float_parse(const char *text, double *out)
+{
+    const char *s = text + (*text == '-' || *text == '+');
+    bool whole = digits_skip(&s), part = false;
+    if (*s == '.') s++, part = digits_skip(&s);
+    if (!whole && !part) return false;
+    if (*s == 'e' || *s == 'E') {
+        s++;
+        s += *s == '-' || *s == '+';
+        if (!digits_skip(&s)) return false;
+    }
+    *out = strtod(text, NULL);
+    return *s == 0 && isfinite(*out);
+}
+
+static bool bool_parse(const char *text, bool *out)
+{
+    static const char *const words[] = {"false", "true", "no", "yes", "off", "on"};
+    for (int i = 0; i < ARRAY_LEN(words); i++) {
+        if (strcasecmp(text, words[i]) != 0) continue;
+        *out = i % 2;
+        return true;
+    }
+    return false;
+}
+
+/* Length of the UTF-8 character at s, 0 when it is none (overlong forms and surrogates too). */
+static int utf8_size(const unsigned char *s)
+{
+    static const unsigned least[] = {0, 0, 0x80, 0x800, 0x10000};
+    int n = s[0] < 0x80 ? 1 : s[0] < 0xC2 ? 0 : s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3 : 4;
+    if (n < 2) return n;
+    if (s[0] > 0xF4) return 0;
+    unsigned code = s[0] & (0xFFU >> (n + 1));
+    for (int i = 1; i < n; i++) {
+        if ((s[i] & 0xC0) != 0x80) return 0;
+        code = code << 6 | (s[i] & 0x3FU);
+    }
+    return code < least[n] || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000) ? 0 : n;
+}
+
+static bool text_fits(const ConfigKey *key, const char *text)
+{
+    size_t size = strlen(text);
+    if ((double)size < key->min || (double)size > key->max) return false;
+    for (const char *s = text; *s;) {
+        int n = utf8_size((const unsigned char *)s);
+        if (n == 0) return false;
+        s += n;
+    }
+    return true;
+}
+
+static bool list_parse(const ConfigKey *key, const YamlNode *value, SpecList *out)
+{
+    for (const YamlNode *item = value->first; item; item = item->next) {
+        if (item->kind != YAML_SCALAR || yaml_is_null(item) || !item->text[0]) return false;
+        if (out->n == CFG_MAX_SPECS || !text_fits(key, item->text)) return false;
+        memcpy(out->glob[out->n++], item->text, strlen(item->text));
+    }
+    return true;
+}
+
+static bool int_set(const ConfigKey *key, const YamlNode *value, int64_t *field)
+{
+    int64_t v = -1;
+    if (key->type != KEY_INT_NULL || !yaml_is_null(value)) {
+        if (!int_parse(value->text, &v)) return false;
+        if ((double)v < key->min || (double)v > key->max) return false;
+    }
+    if (field) *field = v;
+    return true;
+}
+
+static bool float_set(const ConfigKey *key, const YamlNode *value, double *field)
+{
+    double v = 0;
+    if (!float_parse(value->text, &v) || v < key->min || v > key->max) return false;
+    if (field) *field = v;
+    return true;
+}
+
+static bool bool_set(const ConfigKey *key, const YamlNode *value, bool *field)
+{
+    bool v = false;
+    if (!bool_parse(value->text, &v) || (!v && key->min > 0)) return false;
+    if (field) *field = v;
+    return true;
+}
+
+static bool enum_set(const ConfigKey *key, const YamlNode *value, int *field)
+{
+    for (int i = 0; key->names[i]; i++) {
+        if (strcmp(key->names[i], value->text) != 0) continue;
+        if (field) *field = i;
+        return true;
+    }
+    return false;
+}
+
+static bool text_set(const ConfigKey *key, const YamlNode *value, char *field)
+{
+    bool empty = strcmp(value->text, "???") == 0;
+    if (yaml_is_null(value)) {
+        if (key->type != KEY_TEXT_NULL) return false;
+        empty = true;
+    }
+    const char *text = empty ? "" : value->text;
+    if (!text_fits(key, text)) return false;
+    if (field) memset(field, 0, (size_t)key->max + 1), memcpy(field, text, strlen(text));
+    return true;
+}
+
+static bool value_set(const ConfigKey *key, const YamlNode *value, void *field)
+{
+    if (value->kind != (key->type == KEY_LIST ? YAML_LIST : YAML_SCALAR)) return false;
+    bool missing = value->kind == YAML_SCALAR && strcmp(value->text, "???") == 0;
+    if (missing && !field) return true;
+    switch (key->type) {
+    case KEY_BOOL:
+        return bool_set(key, value, field);
+    case KEY_INT:
+    case KEY_INT_NULL:
+        return int_set(key, value, field);
+    case KEY_FLOAT:
+        return float_set(key, value, field);
+    case KEY_TEXT:
+    case KEY_TEXT_NULL:
+        return text_set(key, value, field);
+    case KEY_ENUM:
+        return enum_set(key, value, field);
+    case KEY_LIST:
+        break;
+    }
+    SpecList list = {0}; /* apart, so that a bad list leaves the field as it was */
+    if (!list_parse(key, value, &list)) return false;
+    if (field) memcpy(field, &list, sizeof list);
+    return true;
+}
+
+int config_key_set(Config *c, const ConfigKey *key, const YamlNode *value, Err *err)
+{
+    void *field = key->offset == CONFIG_NO_FIELD ? NULL : (char *)c + key->offset;
+    return value_set(key, value, field) ? 0 : value_fail(key, value, err);
+}
+
+int config_set(Config *c, const char *key, const char *value, const char *where, Err *err)
+{
+    int row = config_key_find(key), n;
+    if (row < 0) return config_key_unknown(key, where, err);
+    YamlDoc *doc = yaml_value(value, where, err);
+    if (!doc) return -1;
+    int rc = config_key_set(c, config_keys(&n) + row, doc->root, err);
+    yaml_free(doc);
+    return rc;
+}
+
+void config_defaults(Config *c)
+{
+    int n;
+    const ConfigKey *keys = config_keys(&n);
+    memset(c, 0, sizeof *c);
+    for (int i = 0; i < n; i++) {
+        Err err;
+        CHECK(config_set(c, keys[i].name, keys[i].text, "default", &err) == 0, "%s", err.text);
+    }
+}
+
+/* The shortest digits that read back to the same number, always with a '.': "500000.0", "1.0e-05",
+ * a float for every YAML and JSON reader. */
+static void float_format(double v, char *out, size_t size)
+{
+    char digits[40];
+    bool fixed = v == 0 || (fabs(v) >= 1e-4 && fabs(v) < 1e15);
+    for (int places = 1; fixed && places <= 21; places++) {
+        snprintf(out, size, "%.*f", places, v);
+        if (strtod(out, NULL) == v) return;
+    }
+    for (int precision = 2; precision <= 17; precision++) {
+        snprintf(digits, sizeof digits, "%.*e", precision - 1, v);
+        if (strtod(digits, NULL) == v) break;
+    }
+    snprintf(out, size, "%s", digits);
+}
+
+/* Characters that YAML or JSON cannot hold as they are, or that a reader would not see. */
+static bool is_escaped(unsigned code)
+{
+    return code < 0x20 || (code >= 0x7F && code < 0xA0) || code == 0x2028 || code == 0x2029 ||
+           code == 0xFEFF || code == 0xFFFE || code == 0xFFFF;
+}
+
+void config_quote(FILE *out, const char *text)
+{
+    fputc('"', out);
+    for (const unsigned char *s = (const unsigned char *)text; *s;) {
+        int n = utf8_size(s);
+        unsigned code = n == 1   ? s[0]
+                        : n == 2 ? (s[0] & 0x1FU) << 6 | (s[1] & 0x3FU)
+                        : n == 3 ? (s[0] & 0xFU) << 12 | (s[1] & 0x3FU) << 6 | (s[2] & 0x3FU)
+                                 : 0x10000;
+        CHECK(n > 0, "a stored text is not UTF-8");
+        if (is_escaped(code)) {
+            fprintf(out, "\\u%04x", code);
+        } else {
+            if (code == '"' || code == '\\') fputc('\\', out);
+            fwrite(s, 1, (size_t)n, out);
+        }
+        s += n;
+    }
+    fputc('"', out);
+}
+
+static int list_format(const SpecList *list, char *out, int size)
+{
+    char *text = NULL;
+    size_t used = 0;
+    FILE *stream = open_memstream(&text, &used);
+    CHECK(stream, "out of memory while printing a configuration");
+    fputc('[', stream);
+    for (int i = 0; i < list->n; i++) {
+        if (i > 0) fputs(", ", stream);
+        config_quote(stream, list->glob[i]);
+    }
+    fputc(']', stream);
+    fclose(stream);
+    snprintf(out, (size_t)size, "%s", text);
+    free(text);
+    return (int)used;
+}
+
+int config_key_get(const Config *c, const ConfigKey *key, char *out, int out_size)
+{
+    if (key->offset == CONFIG_NO_FIELD) return snprintf(out, (size_t)out_size, "%s", key->text);
+    const void *field = (const char *)c + key->offset;
+    char number[48];
+    const char *text = number;
+    switch (key->type) {
+    case KEY_BOOL:
+        text = *(const bool *)field ? "true" : "false";
+        break;
+    case KEY_INT_NULL:
+    case KEY_INT:
+        snprintf(number, sizeof number, "%lld", (long long)*(const int64_t *)field);
+        if (key->type == KEY_INT_NULL && *(const int64_t *)field < 0) text = "null";
+        break;
+    case KEY_FLOAT:
+        float_format(*(const double *)field, number, sizeof number);
+        break;
+    case KEY_TEXT:
+    case KEY_TEXT_NULL:
+        text = field;
+        break;
+    case KEY_ENUM:
+        text = key->names[*(const int *)field];
+        break;
+    case KEY_LIST:
+        return list_format(field, out, out_size);
+    }
+    return snprintf(out, (size_t)out_size, "%s", text);
+}
+
+int config_get(const Config *c, const char *key, char *out, int out_size)
+{
+    int row = config_key_find(key), n;
+    if (row < 0) return -1;
+    return config_key_get(c, config_keys(&n) + row, out, out_size) < out_size ? 0 : -1;
+}
