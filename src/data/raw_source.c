@@ -1,0 +1,152 @@
+/* The token source of a dataset folder: the token file mapped, little-endian on every machine. */
+#include "data/raw_source.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/sha256.h"
+#include "data/dataset.h"
+#include "data/doc_index.h"
+
+typedef struct RawSource {
+    TokenSource base;
+    DatasetInfo info;
+    DocIndex index;
+    char path[PATH_MAX];        /* of the token file */
+    const SplitInfo *split;     /* in info */
+    const unsigned char *bytes; /* the mapping, size bytes; NULL when the file is empty */
+    size_t size;
+} RawSource;
+
+static uint32_t token_at(const unsigned char *p, int token_size)
+{
+    uint32_t low = (uint32_t)p[0] | (uint32_t)p[1] << 8;
+    return token_size == 2 ? low : low | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+static int raw_read(const TokenSource *s, int64_t start, int64_t n, int32_t *out, Err *err)
+{
+    const RawSource *raw = (const RawSource *)s;
+    int token_size = raw->info.token_size;
+    const unsigned char *p = raw->bytes + start * token_size;
+    for (int64_t i = 0; i < n; i++, p += token_size) {
+        uint32_t id = token_at(p, token_size);
+        if (id >= (uint32_t)s->vocab_size)
+            return err_set(err,
+                           "%s: token %lld is %lld, outside the vocabulary of %d; the file is "
+                           "damaged: encode the dataset again",
+                           s->name, (long long)(start + i), (long long)(int32_t)id, s->vocab_size);
+        out[i] = (int32_t)id;
+    }
+    return 0;
+}
+
+static void raw_close(TokenSource *s)
+{
+    RawSource *raw = (RawSource *)s;
+    if (raw->bytes != NULL) munmap((void *)(uintptr_t)raw->bytes, raw->size);
+    doc_index_free(&raw->index);
+    free(raw);
+}
+
+/* Checks the open token file against dataset.json and maps it. */
+static int raw_map(RawSource *raw, int fd, int64_t tokens, Err *err)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0) return file_error(err, "read", raw->path);
+    if (!S_ISREG(st.st_mode)) return err_set(err, "%s is not a file", raw->path);
+    if (st.st_size != tokens * raw->info.token_size)
+        return err_set(err,
+                       "%s has %lld bytes, but dataset.json says %lld tokens of %d bytes: it "
+                       "is cut off or foreign; encode the dataset again",
+                       raw->path, (long long)st.st_size, (long long)tokens, raw->info.token_size);
+    raw->size = (size_t)st.st_size;
+    if (raw->size == 0) return 0;
+    void *bytes = mmap(NULL, raw->size, PROT_READ, MAP_SHARED, fd, 0);
+    if (bytes == MAP_FAILED) return file_error(err, "map", raw->path);
+    raw->bytes = bytes;
+    return 0;
+}
+
+static int raw_load(RawSource *raw, const char *dir, const char *split, Err *err)
+{
+    char docs_path[PATH_MAX];
+    int which = split_find(split, err);
+    TRY(which);
+    TRY(dataset_read(&raw->info, dir, err));
+    const SplitInfo *info = raw->split = &raw->info.splits[which];
+    TRY(path_join(raw->path, sizeof raw->path, dir, info->token_file, err));
+    TRY(path_join(docs_path, sizeof docs_path, dir, info->docs_file, err));
+    /* Non-blocking, so that a pipe in the file's place is refused and not waited for. */
+    int fd = open(raw->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) return file_error(err, "open", raw->path);
+    int status = raw_map(raw, fd, info->tokens, err);
+    close(fd);
+    TRY(status);
+    if (!file_exists(docs_path)) {
+        errno = ENOENT;
+        return file_error(err, "open", docs_path);
+    }
+    return doc_index_read(&raw->index, docs_path, info->documents, info->tokens, err);
+}
+
+int raw_source_open(TokenSource **out, const char *dir, const char *split, Err *err)
+{
+    static const TokenSourceOps ops = {raw_read, raw_close};
+    *out = NULL;
+    RawSource *raw = calloc(1, sizeof *raw);
+    if (raw == NULL) return err_set(err, "no memory for a token source");
+    raw->base.ops = &ops;
+    if (raw_load(raw, dir, split, err) < 0) {
+        raw_close(&raw->base);
+        return -1;
+    }
+    raw->base = (TokenSource){.ops = &ops,
+                              .name = raw->path,
+                              .length = (int64_t)(raw->size / (size_t)raw->info.token_size),
+                              .vocab_size = raw->info.vocab_size,
+                              .bos = raw->info.bos,
+                              .eos = raw->info.eos,
+                              .tokenizer = raw->info.tokenizer,
+                              .docs = raw->index.docs,
+                              .n_docs = raw->index.n_docs};
+    *out = &raw->base;
+    return 0;
+}
+
+static int raw_verify(const TokenSource *s, Err *err)
+{
+    enum { BLOCK = 1 << 12 };
+    const RawSource *raw = (const RawSource *)s;
+    int32_t ids[BLOCK];
+    char hex[SHA256_HEX_SIZE];
+    Sha256 sha;
+    sha256_init(&sha);
+    for (int64_t at = 0; at < s->length; at += BLOCK) {
+        int64_t n = s->length - at < BLOCK ? s->length - at : BLOCK, size = raw->info.token_size;
+        TRY(token_source_read(s, at, n, ids, err));
+        sha256_update(&sha, raw->bytes + at * size, (size_t)(n * size));
+    }
+    sha256_hex(&sha, hex);
+    if (strcmp(hex, raw->split->sha256) == 0) return 0;
+    return err_set(err,
+                   "%s: its SHA-256 is not the one in dataset.json; the file is damaged: "
+                   "encode the dataset again",
+                   raw->path);
+}
+
+int raw_source_verify(const char *dir, const char *split, Err *err)
+{
+    TokenSource *source;
+    TRY(raw_source_open(&source, dir, split, err));
+    int status = raw_verify(source, err);
+    token_source_close(source);
+    return status;
+}
