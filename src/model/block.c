@@ -1,0 +1,365 @@
+/* The block: see block.h. Every sub-layer is a forward and, below it, the same lines upside down. */
+#include "model/block.h"
+
+Param weight_of(const Weights *w, ParamId id, int layer)
+{
+    const ParamEntry *e = &w->m->table.entry[id];
+    ptrdiff_t at = w->fast ? inner_offset(&w->m->inner, id, layer) : -1;
+    if (at >= 0)
+        return (Param){w->fast + at, w->tangent ? w->tangent + at : NULL, w->m->inner.size};
+    return (Param){.v = w->m->params + e->offset + (size_t)(layer - e->first_layer) * e->layer_size};
+}
+
+Param grad_of(const Grads *g, ParamId id, int layer)
+{
+    const ParamEntry *e = &g->m->table.entry[id];
+    ptrdiff_t at = g->use_inner ? inner_offset(&g->m->inner, id, layer) : -1;
+    if (at >= 0)
+        return (Param){g->inner ? g->inner + at : NULL, g->inner_t ? g->inner_t + at : NULL,
+                       g->m->inner.size};
+    size_t offset = e->offset + (size_t)(layer - e->first_layer) * e->layer_size;
+    return (Param){.t = g->outer ? g->outer + offset : NULL};
+}
+
+real *arena_take(Arena *a, size_t n)
+{
+    size_t aligned = (n + 15) / 16 * 16;
+    real *p = a->base ? a->base + a->used : NULL;
+    a->used += aligned;
+    return p;
+}
+
+static Dual take_dual(Arena *a, size_t n, bool tangent)
+{
+    real *v = arena_take(a, n);
+    return (Dual){v, tangent ? arena_take(a, n) : NULL};
+}
+
+static bool has_prime(const Model *m, int layer)
+{
+    const ParamEntry *e = &m->table.entry[P_PRIME_W1];
+    return e->present && layer >= e->first_layer;
+}
+
+void block_acts_layout(BlockActs *acts, Arena *a, const Model *m, int layer, int B, int M,
+                       bool tangents)
+{
+    const ModelConfig *c = &m->cfg.model;
+    size_t rows = (size_t)B * (size_t)M;
+    *acts = (BlockActs){0};
+    for (int i = 0; i < N_ACTS; i++) {
+        bool prime = i >= A_PRIME_H1 && i <= A_POST_PRIME;
+        bool wide = i == A_PRIME_H1 || i == A_PRIME_H3 || i == A_H1 || i == A_H3;
+        size_t n = rows * (size_t)(wide ? c->intermediate_size : c->hidden_size);
+        if ((prime && !has_prime(m, layer)) || i == A_X) continue;
+        if (i == A_K || i == A_V) acts->room[i].t = tangents ? arena_take(a, n) : NULL;
+        else acts->room[i] = take_dual(a, n, tangents);
+    }
+    acts->lse = arena_take(a, rows * (size_t)c->num_attention_heads);
+}
+
+void block_scratch_layout(BlockScratch *s, Arena *a, const Model *m, int B, int M, bool tangents)
+{
+    size_t rows = (size_t)B * (size_t)M;
+    for (int i = 0; i < ARRAY_LEN(s->c); i++)
+        s->c[i] = take_dual(a, rows * (size_t)m->cfg.model.hidden_size, tangents);
+    for (int i = 0; i < ARRAY_LEN(s->f); i++)
+        s->f[i] = take_dual(a, rows * (size_t)m->cfg.model.intermediate_size, tangents);
+}
+
+/* ------------------------------------------------------------------------------ small steps */
+
+static Dual when(Dual storage, bool tangent)
+{
+    return (Dual){storage.v, tangent ? storage.t : NULL};
+}
+
+/* Slots of a gradient follow those of the gradient that it comes from. */
+static Dual like(Dual storage, Dual dy)
+{
+    return (Dual){dy.v ? storage.v : NULL, dy.t ? storage.t : NULL};
+}
+
+static const ModelConfig *config_of(const BlockPass *p) { return &p->w->m->cfg.model; }
+static Backend *backend_of(const BlockPass *p) { return p->w->m->be; }
+
+static size_t hidden_elements(const BlockPass *p)
+{
+    return (size_t)p->span->B * (size_t)p->span->M * (size_t)config_of(p)->hidden_size;
+}
+
+static Dual norm(const BlockPass *p, Dual to, Dual x, ParamId id)
+{
+    const ModelConfig *c = config_of(p);
+    Param w = weight_of(p->w, id, p->layer);
+    Dual y = when(to, x.t || w.t);
+    backend_of(p)->ops->rmsnorm_forward(backend_of(p), y, x, w, p->span->B, p->span->M,
+                                        (int)c->hidden_size, c->rms_norm_eps);
+    return y;
+}
+
+static void norm_back(const BlockPass *p, Dual dx, bool add, Dual dy, Dual x, ParamId id)
+{
+    const ModelConfig *c = config_of(p);
+    backend_of(p)->ops->rmsnorm_backward(backend_of(p), dx, add, grad_of(p->g, id, p->layer), dy, x,
+                                         weight_of(p->w, id, p->layer), p->span->B, p->span->M,
+                                         (int)c->hidden_size, c->rms_norm_eps);
+}
+
+static Dual linear(const BlockPass *p, Dual to, Dual x, ParamId id, int K, int N)
+{
+    Param w = weight_of(p->w, id, p->layer);
+    Dual y = when(to, x.t || w.t);
+    linear_forward(backend_of(p), y, x, w, p->span->B, p->span->M, K, N);
+    return y;
+}
+
+static void linear_back(const BlockPass *p, Dual dx, bool add, Dual dy, Dual x, ParamId id, int K,
+                        int N)
+{
+    linear_backward(backend_of(p), dx, add, grad_of(p->g, id, p->layer), dy, x,
+                    weight_of(p->w, id, p->layer), p->span->B, p->span->M, K, N);
+}
+
+/* x + post(f) into `to`; the mirror image returns the gradient of f. */
+static Dual residual(const BlockPass *p, Dual to, Dual x, Dual f, ParamId post)
+{
+    if (config_of(p)->post_norm) f = norm(p, p->scratch->c[1], f, post);
+    Dual y = when(to, x.t || f.t);
+    dual_add(backend_of(p), y, x, f, hidden_elements(p));
+    return y;
+}
+
+static Dual residual_back(const BlockPass *p, Dual dx, Dual f, ParamId post)
+{
+    if (!config_of(p)->post_norm) return dx;
+    Dual df = like(p->scratch->c[1], dx);
+    norm_back(p, df, false, dx, f, post);
+    return df;
+}
+
+/* The sub-layer's input gradient dn through its pre-norm, added to the residual's dx. */
+static void enter_back(const BlockPass *p, Dual dx, Dual dn, Dual x, ParamId pre)
+{
+    if (config_of(p)->pre_norm) {
+        norm_back(p, dx, true, dn, x, pre);
+        return;
+    }
+    Backend *be = backend_of(p);
+    if (dx.v) be->ops->add(be, dx.v, dx.v, dn.v, hidden_elements(p));
+    if (dx.t) be->ops->add(be, dx.t, dx.t, dn.t, hidden_elements(p));
+}
+
+static Dual enter(const BlockPass *p, Dual x, ParamId pre)
+{
+    return config_of(p)->pre_norm ? norm(p, p->scratch->c[0], x, pre) : x;
+}
+
+/* ------------------------------------------------------------------------------ attention */
+
+static Window window_of(const BlockPass *p, const BlockActs *acts)
+{
+    const Span *s = p->span;
+    return (Window){.k = p->kv->k,
+                    .v = p->kv->v,
+                    .step = p->kv->step,
+                    .kt = acts->act[A_K].t,
+                    .vt = acts->act[A_V].t,
+                    .first = s->first,
+                    .position = s->position,
+                    .window = s->window,
+                    .local = s->local};
+}
+
+/* Per-head norm (or not) of raw projections. */
+static Dual head_norm(const BlockPass *p, Dual to, Dual raw, ParamId id)
+{
+    const ModelConfig *c = config_of(p);
+    if (!c->qk_norm) return raw;
+    int H = (int)c->num_attention_heads, D = (int)c->hidden_size / H;
+    Param w = weight_of(p->w, id, p->layer);
+    Dual y = when(to, raw.t || w.t);
+    backend_of(p)->ops->rmsnorm_forward(backend_of(p), y, raw, w, p->span->B, p->span->M * H, D,
+                                        c->rms_norm_eps);
+    return y;
+}
+
+static Dual head_norm_back(const BlockPass *p, Dual dy, Dual raw, ParamId id)
+{
+    const ModelConfig *c = config_of(p);
+    if (!c->qk_norm) return dy;
+    int H = (int)c->num_attention_heads, D = (int)c->hidden_size / H;
+    backend_of(p)->ops->rmsnorm_backward(backend_of(p), dy, false, grad_of(p->g, id, p->layer), dy,
+                                         raw, weight_of(p->w, id, p->layer), p->span->B,
+                                         p->span->M * H, D, c->rms_norm_eps);
+    return dy;
+}
+
+/* to (sequences to_step apart) = rows of x turned by their positions (sign +1) or back (-1). */
+static void rotate(const BlockPass *p, real *to, size_t to_step, const real *x, size_t x_step,
+                   int sign)
+{
+    const ModelConfig *c = config_of(p);
+    int H = (int)c->num_attention_heads, D = (int)c->hidden_size / H;
+    backend_of(p)->ops->rope_rotate(backend_of(p), to, to_step, x, x_step, p->span->rope,
+                                    p->span->B, p->span->M, H, D, sign);
+}
+
+static size_t span_step(const BlockPass *p)
+{
+    return (size_t)p->span->M * (size_t)config_of(p)->hidden_size;
+}
+
+static void keys_and_values(const BlockPass *p, BlockActs *acts, Dual n)
+{
+    int C = (int)config_of(p)->hidden_size;
+    Backend *be = backend_of(p);
+    size_t own = span_step(p), row = (size_t)p->span->first * (size_t)C;
+    acts->act[A_K_RAW] = linear(p, acts->room[A_K_RAW], n, P_WK, C, C);
+    Dual k = head_norm(p, p->scratch->c[1], acts->act[A_K_RAW], P_K_NORM);
+    rotate(p, p->kv->k + row, p->kv->step, k.v, own, 1);
+    acts->act[A_K].t = k.t ? acts->room[A_K].t : NULL;
+    if (k.t) rotate(p, acts->act[A_K].t, own, k.t, own, 1);
+    Dual v = linear(p, (Dual){p->scratch->c[1].v, acts->room[A_V].t}, n, P_WV, C, C);
+    be->ops->copy_rows(be, p->kv->v + row, p->kv->step, v.v, own, p->span->B, p->span->M, C);
+    acts->act[A_V].t = v.t;
+}
+
+static Dual attention_part(const BlockPass *p, BlockActs *acts, Dual x)
+{
+    const ModelConfig *c = config_of(p);
+    int C = (int)c->hidden_size, H = (int)c->num_attention_heads;
+    Backend *be = backend_of(p);
+    Dual n = enter(p, x, P_SEQ_NORM);
+    keys_and_values(p, acts, n);
+    acts->act[A_Q_RAW] = linear(p, acts->room[A_Q_RAW], n, P_WQ, C, C);
+    Dual q = head_norm(p, acts->room[A_Q], acts->act[A_Q_RAW], P_Q_NORM);
+    acts->act[A_Q] = when(acts->room[A_Q], q.t);
+    rotate(p, acts->act[A_Q].v, span_step(p), q.v, span_step(p), 1);
+    if (q.t) rotate(p, acts->act[A_Q].t, span_step(p), q.t, span_step(p), 1);
+    Window w = window_of(p, acts);
+    acts->act[A_ATTENDED] = when(acts->room[A_ATTENDED], q.t || w.kt || w.vt);
+    be->ops->attention_forward(be, acts->act[A_ATTENDED], acts->lse, acts->act[A_Q], &w, p->span->B,
+                               p->span->M, H, C / H);
+    acts->act[A_PROJECTED] = linear(p, acts->room[A_PROJECTED], acts->act[A_ATTENDED], P_WO, C, C);
+    return residual(p, acts->room[A_MID], x, acts->act[A_PROJECTED], P_SEQ_POST_NORM);
+}
+
+/* Gradients of the span's own rotated keys and of its values, both slots, from the buffers that all
+ * later queries have added to. dk and dv name storage; the slots in use are those of dy. */
+static void collect_own(const BlockPass *p, Dual dk, Dual dv)
+{
+    int C = (int)config_of(p)->hidden_size;
+    Backend *be = backend_of(p);
+    size_t own = span_step(p);
+    size_t row = (size_t)(p->span->first - p->kv->grad_shift) * (size_t)C;
+    if (dk.v) rotate(p, dk.v, own, dk.v, own, -1);
+    if (!dk.t) return;
+    rotate(p, dk.t, own, p->kv->dk + row, p->kv->grad_step, -1);
+    be->ops->copy_rows(be, dv.t, own, p->kv->dv + row, p->kv->grad_step, p->span->B, p->span->M, C);
+}
+
+static void attention_part_back(const BlockPass *p, BlockActs *acts, Dual dx, Dual below, Dual x)
+{
+    const ModelConfig *c = config_of(p);
+    int C = (int)c->hidden_size, H = (int)c->num_attention_heads;
+    Backend *be = backend_of(p);
+    BlockScratch *s = p->scratch;
+    Dual d_proj = residual_back(p, dx, acts->act[A_PROJECTED], P_SEQ_POST_NORM);
+    Dual d_att = like(s->c[2], dx), dq = like(s->c[3], dx);
+    Dual dk = like(s->c[4], dx), dv = like(s->c[5], dx);
+    linear_back(p, d_att, false, d_proj, acts->act[A_ATTENDED], P_WO, C, C);
+    Window w = window_of(p, acts);
+    WindowGrad g = {p->kv->dk, p->kv->dv, p->kv->grad_step, p->kv->grad_shift, dk.v, dv.v};
+    be->ops->attention_backward(be, dq, &g, d_att, acts->lse, acts->act[A_Q], &w, p->span->B,
+                                p->span->M, H, C / H);
+    if (dq.v) rotate(p, dq.v, span_step(p), dq.v, span_step(p), -1);
+    if (dq.t) rotate(p, dq.t, span_step(p), dq.t, span_step(p), -1);
+    collect_own(p, dk, dv);
+    dq = head_norm_back(p, dq, acts->act[A_Q_RAW], P_Q_NORM);
+    dk = head_norm_back(p, dk, acts->act[A_K_RAW], P_K_NORM);
+    Dual n = enter(p, x, P_SEQ_NORM), dn = like(s->c[2], dx);
+    linear_back(p, dn, false, dq, n, P_WQ, C, C);
+    linear_back(p, dn, true, dk, n, P_WK, C, C);
+    linear_back(p, dn, true, dv, n, P_WV, C, C);
+    enter_back(p, below, dn, x, P_SEQ_NORM);
+}
+
+/* ------------------------------------------------------------------------------ MLPs */
+
+/* The two MLPs differ in names only. */
+typedef struct MlpNames {
+    ParamId pre, w1, w2, w3, post;
+    Act x, h1, h3, f, out;
+} MlpNames;
+
+static const MlpNames prime_mlp = {P_PRIME_NORM, P_PRIME_W1,  P_PRIME_W2,  P_PRIME_W3,
+                                   P_PRIME_POST_NORM, A_MID, A_PRIME_H1, A_PRIME_H3,
+                                   A_PRIME_OUT, A_POST_PRIME};
+static const MlpNames plain_mlp = {P_FFN_NORM, P_W1, P_W2, P_W3, P_FFN_POST_NORM,
+                                   A_POST_PRIME, A_H1, A_H3, A_F, A_OUT};
+
+static Dual mlp_part(const BlockPass *p, BlockActs *acts, const MlpNames *m, Dual x)
+{
+    int C = (int)config_of(p)->hidden_size, F = (int)config_of(p)->intermediate_size;
+    Backend *be = backend_of(p);
+    size_t wide = (size_t)p->span->B * (size_t)p->span->M * (size_t)F;
+    Dual n = enter(p, x, m->pre);
+    Dual h1 = acts->act[m->h1] = linear(p, acts->room[m->h1], n, m->w1, C, F);
+    Dual h3 = acts->act[m->h3] = linear(p, acts->room[m->h3], n, m->w3, C, F);
+    Dual hidden = when(p->scratch->f[0], h1.t || h3.t);
+    be->ops->swiglu_forward(be, hidden, h1, h3, wide);
+    acts->act[m->f] = linear(p, acts->room[m->f], hidden, m->w2, F, C);
+    return residual(p, acts->room[m->out], x, acts->act[m->f], m->post);
+}
+
+static void mlp_part_back(const BlockPass *p, BlockActs *acts, const MlpNames *m, Dual dx,
+                          Dual below, Dual x)
+{
+    int C = (int)config_of(p)->hidden_size, F = (int)config_of(p)->intermediate_size;
+    Backend *be = backend_of(p);
+    BlockScratch *s = p->scratch;
+    size_t wide = (size_t)p->span->B * (size_t)p->span->M * (size_t)F;
+    Dual h1 = acts->act[m->h1], h3 = acts->act[m->h3];
+    Dual hidden = when(s->f[0], h1.t || h3.t);
+    be->ops->swiglu_forward(be, hidden, h1, h3, wide);
+    Dual df = residual_back(p, dx, acts->act[m->f], m->post);
+    Dual dh1 = like(s->f[1], dx), dh3 = like(s->f[2], dx);
+    linear_back(p, dh3, false, df, hidden, m->w2, F, C);
+    be->ops->swiglu_backward(be, dh1, dh3, dh3, h1, h3, wide);
+    Dual n = enter(p, x, m->pre), dn = like(s->c[2], dx);
+    Param pre = grad_of(p->g, m->pre, p->layer);
+    if (!below.v && !pre.v && !weight_of(p->w, m->pre, p->layer).t) dn.v = NULL;
+    linear_back(p, dn, false, dh1, n, m->w1, C, F);
+    linear_back(p, dn, true, dh3, n, m->w3, C, F);
+    enter_back(p, below, dn, x, m->pre);
+}
+
+/* ------------------------------------------------------------------------------ the block */
+
+Dual block_forward(const BlockPass *p, BlockActs *acts, Dual x)
+{
+    acts->act[A_X] = x;
+    x = acts->act[A_MID] = attention_part(p, acts, x);
+    if (has_prime(p->w->m, p->layer)) x = mlp_part(p, acts, &prime_mlp, x);
+    acts->act[A_POST_PRIME] = x;
+    return acts->act[A_OUT] = mlp_part(p, acts, &plain_mlp, x);
+}
+
+/* dx below a sub-layer: at and under the first inner one, only the tangent slot is followed. */
+static Dual below_part(Dual dx, int part, int stop) { return part <= stop ? (Dual){.t = dx.t} : dx; }
+
+Dual block_backward(const BlockPass *p, BlockActs *acts, Dual dx, int stop)
+{
+    Dual below = below_part(dx, PART_MLP, stop);
+    mlp_part_back(p, acts, &plain_mlp, dx, below, acts->act[A_POST_PRIME]);
+    dx = below;
+    if (has_prime(p->w->m, p->layer)) {
+        below = below_part(dx, PART_PRIME, stop);
+        if (dx.v || dx.t) mlp_part_back(p, acts, &prime_mlp, dx, below, acts->act[A_MID]);
+        dx = below;
+    }
+    below = below_part(dx, PART_ATTENTION, stop);
+    if (dx.v || dx.t) attention_part_back(p, acts, dx, below, acts->act[A_X]);
+    return below;
+}

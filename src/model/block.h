@@ -1,0 +1,109 @@
+/* One Transformer block over a span of a stream, forward and backward; the only place that knows the
+ * wiring:   x += post(attention(pre(x)));  [x += post(prime(pre(x)));]  x += post(mlp(pre(x)))
+ *
+ * Everything is Dual (ops/ops.h): plain training, the inner step and the meta-gradient are the same
+ * lines with other pointers NULL. */
+#ifndef TTT_MODEL_BLOCK_H
+#define TTT_MODEL_BLOCK_H
+
+#include "model/model.h"
+#include "ops/composed/composed.h"
+
+/* The order of sub-layers of the tail: 3 per block, then ln_f and head. */
+enum { PART_ATTENTION, PART_PRIME, PART_MLP, PARTS };
+
+/* What a block keeps from forward to backward; each (B, M, width). */
+typedef enum Act {
+    A_X,                            /* input                                   C */
+    A_Q_RAW, A_K_RAW,               /* projections before the norm             C */
+    A_Q,                            /* normed and rotated                      C */
+    A_K, A_V,                       /* tangents of the span's own keys, values C */
+    A_ATTENDED,                     /* heads' outputs                          C */
+    A_PROJECTED,                    /* times wo                                C */
+    A_MID,                          /* after attention                         C */
+    A_PRIME_H1, A_PRIME_H3,         /* prime MLP                               F */
+    A_PRIME_OUT, A_POST_PRIME,      /* its output, the sum after it            C */
+    A_H1, A_H3, A_F,                /* MLP; its output                     F F C */
+    A_OUT,                          /*                                         C */
+    N_ACTS
+} Act;
+
+typedef struct BlockActs {
+    Dual room[N_ACTS]; /* storage; absent parts NULL */
+    Dual act[N_ACTS];  /* as the last forward left them: t NULL where there is no tangent */
+    real *lse;         /* (B, H, M) */
+} BlockActs;
+
+/* Between the lines of one block's pass: (B, M, C) and (B, M, F). */
+typedef struct BlockScratch {
+    Dual c[6], f[3];
+} BlockScratch;
+
+/* Keys and values of one block for a whole stream or its last rows. */
+typedef struct KvRows {
+    real *k, *v;   /* (B, rows, C) */
+    size_t step;   /* rows * C */
+    real *dk, *dv; /* their tangent-slot gradients, (B, grad_step / C, C), or NULL */
+    size_t grad_step;
+    int grad_shift;
+} KvRows;
+
+/* The rows that a pass is over. */
+typedef struct Span {
+    int B, M;
+    int64_t position; /* of the first row in the stream */
+    int first;        /* its row in KvRows */
+    int64_t window, local; /* as in Window */
+    const real *rope; /* (M, D/2, 2) */
+} Span;
+
+/* Which weights: the model's, or a sequence's adapted ones with their tangents. */
+typedef struct Weights {
+    const Model *m;
+    real *fast;    /* (B, P) or NULL: the model's own everywhere */
+    real *tangent; /* (B, P) or NULL */
+} Weights;
+
+/* Where gradients go; NULL: not wanted. */
+typedef struct Grads {
+    const Model *m;
+    real *inner;   /* (B, P) value slot: gradient of the inner loss */
+    real *inner_t; /* (B, P) tangent slot of inner weights */
+    real *outer;   /* (table.size) tangent slot of all others */
+    bool use_inner; /* the weights are adapted ones: inner parameters have their own slots */
+} Grads;
+
+Param weight_of(const Weights *w, ParamId id, int layer);
+Param grad_of(const Grads *g, ParamId id, int layer);
+
+/* Bump allocation over backend memory: the same layout code first with base NULL, to learn the size,
+ * then for real. */
+typedef struct Arena {
+    real *base;
+    size_t used;
+} Arena;
+real *arena_take(Arena *a, size_t n);
+
+/* tangents: room for them too. */
+void block_acts_layout(BlockActs *acts, Arena *a, const Model *m, int layer, int B, int M,
+                       bool tangents);
+void block_scratch_layout(BlockScratch *s, Arena *a, const Model *m, int B, int M, bool tangents);
+
+typedef struct BlockPass {
+    const Weights *w;
+    const Grads *g;   /* backward only */
+    const KvRows *kv;
+    const Span *span;
+    BlockScratch *scratch;
+    int layer;
+} BlockPass;
+
+/* x: input; returns the output, which lives in acts. */
+Dual block_forward(const BlockPass *p, BlockActs *acts, Dual x);
+
+/* dx: gradient of the output on entry, of the input on return, in the same storage. stop: the
+ * sub-layer (PART_*) below whose input the value slot is not wanted; from there down dx.v is left NULL
+ * (-1: wanted everywhere, PARTS or more: nowhere tracked). Returns dx as it is below the block. */
+Dual block_backward(const BlockPass *p, BlockActs *acts, Dual dx, int stop);
+
+#endif

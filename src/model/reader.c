@@ -1,0 +1,319 @@
+/* Reading a stream: see reader.h. A piece of text takes one of two ways: a whole chunk whose last
+ * target is at hand is scored and learned from in one pass; anything else is appended row by row and
+ * learned from when the chunk is full and its last target arrives. */
+#include "model/reader.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h" // defines: time_now
+#include "model/reader_state.h"
+
+static void reader_layout(Reader *r)
+{
+    const ModelConfig *c = &r->m->cfg.model;
+    Arena a = {.base = r->memory};
+    size_t C = (size_t)c->hidden_size, M = (size_t)r->chunk, P = r->m->inner.size;
+    int64_t rows = r->history < 0 ? c->seq_len : r->history + r->chunk;
+    kv_cache_layout(&r->kv, &a, r->m, 1, rows);
+    lead_layout(&r->lead, &a, r->m, 1, r->chunk);
+    tail_layout(&r->tail, &a, r->m, 1, r->chunk, false);
+    block_scratch_layout(&r->scratch, &a, r->m, 1, r->chunk, false);
+    r->rope = arena_take(&a, M * C / (size_t)c->num_attention_heads);
+    r->x = arena_take(&a, M * C);
+    r->fast = arena_take(&a, P);
+    r->next = arena_take(&a, P);
+    r->g = arena_take(&a, P);
+    r->norm = arena_take(&a, 1);
+    r->last_hidden = arena_take(&a, C);
+    r->logits = arena_take(&a, (size_t)c->output_size);
+    r->elements = a.used;
+}
+
+static void start_weights(Reader *r)
+{
+    for (int i = 0; i < r->m->inner.n; i++) {
+        const InnerSlice *s = &r->m->inner.slice[i];
+        if (s->live)
+            backend_copy(r->m->be, r->fast + s->inner_offset, r->m->params + s->param_offset,
+                         s->size);
+    }
+}
+
+int reader_create(Reader **out, Model *m, bool learn, double inner_lr, Err *err)
+{
+    if (learn && !model_learns(m))
+        return err_set(err, "this model was not meta-trained: it has no inner weights to learn with; "
+                            "read without learning");
+    Reader *r = calloc(1, sizeof *r);
+    CHECK(r, "out of memory");
+    r->m = m;
+    r->learn = learn;
+    r->inner_lr = inner_lr > 0 ? inner_lr : m->cfg.training.optimizer_inner.lr;
+    r->chunk = (int)m->cfg.model.mini_batch_size;
+    r->history = history_rows(m);
+    r->counters.last_chunk_loss = NAN;
+    r->counters.last_grad_norm = NAN;
+    size_t layers = (size_t)m->cfg.model.num_hidden_layers;
+    r->kv.n_layers = (int)layers;
+    r->kv.layer = calloc(layers, sizeof *r->kv.layer);
+    r->lead.acts = calloc(layers + 1, sizeof *r->lead.acts);
+    r->tail.acts = calloc(layers + 1, sizeof *r->tail.acts);
+    r->tokens = calloc((size_t)r->chunk, sizeof *r->tokens);
+    r->targets = calloc((size_t)r->chunk, sizeof *r->targets);
+    CHECK(r->kv.layer && r->lead.acts && r->tail.acts && r->tokens && r->targets, "out of memory");
+    reader_layout(r);
+    r->memory = backend_alloc(m->be, r->elements);
+    reader_layout(r);
+    start_weights(r);
+    *out = r;
+    return 0;
+}
+
+void reader_free(Reader *r)
+{
+    if (!r) return;
+    backend_free(r->m->be, r->memory, r->elements);
+    free(r->kv.layer);
+    free(r->lead.acts);
+    free(r->tail.acts);
+    free(r->tokens);
+    free(r->targets);
+    free(r);
+}
+
+void reader_set_learning(Reader *r, bool learn) { r->learn = learn && model_learns(r->m); }
+bool reader_learning(const Reader *r) { return r->learn; }
+
+void reader_counters(const Reader *r, ReaderCounters *c)
+{
+    *c = r->counters;
+    c->pending = r->fill;
+}
+
+size_t reader_state_bytes(const Reader *r)
+{
+    size_t C = (size_t)r->m->cfg.model.hidden_size;
+    size_t window = 2 * (size_t)r->kv.n_layers * (size_t)r->kv.rows * C;
+    return (r->m->inner.size + window + (size_t)(r->chunk + 1) * C) * sizeof(real) +
+           (size_t)r->chunk * sizeof *r->tokens;
+}
+
+/* ------------------------------------------------------------------------------ passes */
+
+static Span reader_span(const Reader *r, int64_t start, int M, Reach reach)
+{
+    return (Span){.B = 1,
+                  .M = M,
+                  .position = start,
+                  .first = (int)(start - r->kv_base),
+                  .window = reach.window,
+                  .local = reach.local,
+                  .rope = r->rope};
+}
+
+static void place_rope(Reader *r, int64_t start, int M)
+{
+    const ModelConfig *c = &r->m->cfg.model;
+    r->m->be->ops->rope_table(r->m->be, r->rope, start, M,
+                              (int)(c->hidden_size / c->num_attention_heads), c->rope_theta);
+}
+
+static TailPass reader_pass(Reader *r, const Span *span)
+{
+    return (TailPass){.m = r->m, .tail = &r->tail, .kv = &r->kv, .span = span,
+                      .scratch = &r->scratch, .w = {.m = r->m, .fast = r->m->inner.size ? r->fast : NULL}};
+}
+
+/* Rows [fill, fill + n) of the chunk through both halves: hidden states in r->tail.hidden. */
+static void append_rows(Reader *r, const int32_t *tokens, int n)
+{
+    size_t C = (size_t)r->m->cfg.model.hidden_size;
+    int64_t start = r->counters.tokens;
+    Span lead = reader_span(r, start, n, lead_reach(r->m));
+    Span tail = reader_span(r, start, n, tail_reach(r->m));
+    place_rope(r, start, n);
+    real *x = lead_forward(r->m, &r->lead, &r->kv, &lead, &r->scratch, tokens);
+    real *kept = r->x + (size_t)r->fill * C;
+    backend_copy(r->m->be, kept, x, (size_t)n * C);
+    TailPass p = reader_pass(r, &tail);
+    tail_forward(&p, kept);
+    backend_copy(r->m->be, r->last_hidden, r->tail.hidden.v + (size_t)(n - 1) * C, C);
+    memcpy(r->tokens + r->fill, tokens, (size_t)n * sizeof *tokens);
+    r->fill += n;
+    r->counters.tokens += n;
+    r->logits_known = false;
+}
+
+/* The next chunk begins: keys that it can still see move to the front. */
+static void begin_chunk(Reader *r)
+{
+    r->fill = 0;
+    if (r->history < 0) return;
+    size_t C = (size_t)r->m->cfg.model.hidden_size;
+    int64_t position = r->counters.tokens;
+    int64_t past = r->history < position ? r->history : position;
+    size_t from = (size_t)(position - past - r->kv_base) * C, n = (size_t)past * C;
+    for (int l = 0; l < r->kv.n_layers; l++) {
+        backend_copy(r->m->be, r->kv.layer[l].k, r->kv.layer[l].k + from, n);
+        backend_copy(r->m->be, r->kv.layer[l].v, r->kv.layer[l].v + from, n);
+    }
+    r->kv_base = position - past;
+}
+
+/* Loss of the whole chunk, whose tail pass has just run, and the inner step if learning. */
+static int finish_chunk(Reader *r, const Span *span, Err *err)
+{
+    const OptimizerConfig *inner = &r->m->cfg.training.optimizer_inner;
+    Backend *be = r->m->be;
+    TailPass p = reader_pass(r, span);
+    Grads g = {.m = r->m, .inner = r->g, .use_inner = true};
+    double loss;
+    if (r->learn) backend_zero(be, r->g, r->m->inner.size);
+    tail_loss(&p, r->targets, r->learn, 0, &g, NULL);
+    chunk_losses(r->m, &loss, r->tail.nll, r->targets, 1, span->M);
+    if (!isfinite(loss))
+        return err_set(err, "the loss is not finite in the chunk that ends at token %lld; nothing was "
+                       "learned from it; read with a lower inner learning rate",
+                       (long long)(span->position + span->M));
+    r->counters.last_chunk_loss = loss;
+    if (!r->learn) return 0;
+    be->ops->inner_sgd_forward(be, r->next, r->norm, r->fast, r->g, 1, r->m->inner.size,
+                               r->inner_lr, inner->clip_gradient);
+    real norm;
+    backend_download(be, &norm, r->norm, 1);
+    if (!isfinite((double)norm))
+        return err_set(err, "the inner gradient is not finite in the chunk that ends at token %lld; "
+                       "nothing was learned from it; read with a lower inner learning rate",
+                       (long long)(span->position + span->M));
+    real *adapted = r->next;
+    r->next = r->fast;
+    r->fast = adapted;
+    r->counters.last_grad_norm = (double)norm;
+    r->counters.steps++;
+    return 0;
+}
+
+/* Learns from a full chunk that came in pieces, now that its last target is known. */
+static int learn_pieces(Reader *r, int32_t next_token, Err *err)
+{
+    double began = time_now();
+    int64_t start = r->counters.tokens - r->chunk;
+    if (r->learn) {
+        Span span = reader_span(r, start, r->chunk, tail_reach(r->m));
+        TailPass p = reader_pass(r, &span);
+        memcpy(r->targets, r->tokens + 1, (size_t)(r->chunk - 1) * sizeof *r->targets);
+        r->targets[r->chunk - 1] = next_token;
+        place_rope(r, start, r->chunk);
+        tail_forward(&p, r->x);
+        TRY(finish_chunk(r, &span, err));
+        r->counters.last_step_seconds = time_now() - began;
+    }
+    r->logits_known = false;
+    begin_chunk(r);
+    return 0;
+}
+
+/* tokens: a chunk's inputs and, behind them, its last target. nll: of tokens[1..chunk], or NULL. */
+static int read_whole_chunk(Reader *r, const int32_t *tokens, double *nll, Err *err)
+{
+    double began = time_now();
+    int64_t start = r->counters.tokens;
+    append_rows(r, tokens, r->chunk);
+    memcpy(r->targets, tokens + 1, (size_t)r->chunk * sizeof *r->targets);
+    Span span = reader_span(r, start, r->chunk, tail_reach(r->m));
+    TRY(finish_chunk(r, &span, err));
+    for (int i = 0; nll && i < r->chunk; i++) nll[1 + i] = (double)r->tail.nll[i];
+    if (r->learn) r->counters.last_step_seconds = time_now() - began;
+    begin_chunk(r);
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------ scores */
+
+static void next_logits(Reader *r)
+{
+    const ModelConfig *c = &r->m->cfg.model;
+    if (r->logits_known) return;
+    Weights w = {.m = r->m, .fast = r->m->inner.size ? r->fast : NULL};
+    Head h = {.C = (int)c->hidden_size,
+              .V = (int)c->output_size,
+              .tied = c->tie_word_embeddings,
+              .w = weight_of(&w, c->tie_word_embeddings ? P_WTE : P_LM_HEAD, 0)};
+    head_logits(r->m->be, &h, 0, r->logits, r->last_hidden, 1);
+    r->logits_known = true;
+}
+
+static double log_sum_exp(const real *z, int64_t n)
+{
+    double top = (double)z[0], sum = 0;
+    for (int64_t i = 1; i < n; i++) top = (double)z[i] > top ? (double)z[i] : top;
+    for (int64_t i = 0; i < n; i++) sum += exp((double)z[i] - top);
+    return top + log(sum);
+}
+
+int reader_logprobs(Reader *r, float *out, Err *err)
+{
+    int64_t V = r->m->cfg.model.output_size;
+    if (r->counters.tokens == 0)
+        return err_set(err, "nothing was read yet: feed at least one token (BOS) first");
+    next_logits(r);
+    double norm = log_sum_exp(r->logits, V);
+    for (int64_t i = 0; i < V; i++) out[i] = (float)((double)r->logits[i] - norm);
+    return 0;
+}
+
+static double score_next(Reader *r, int32_t token)
+{
+    if (r->counters.tokens == 0) return 0;
+    next_logits(r);
+    return log_sum_exp(r->logits, r->m->cfg.model.output_size) - (double)r->logits[token];
+}
+
+/* Scores of tokens[1..n) from the n rows just appended. */
+static void score_rows(Reader *r, const int32_t *tokens, int n, int64_t start, double *nll)
+{
+    Span span = reader_span(r, start, n, tail_reach(r->m));
+    TailPass p = reader_pass(r, &span);
+    memcpy(r->targets, tokens + 1, (size_t)(n - 1) * sizeof *tokens);
+    r->targets[n - 1] = 0;
+    tail_loss(&p, r->targets, false, 0, NULL, NULL);
+    for (int i = 1; i < n; i++) nll[i] = (double)r->tail.nll[i - 1];
+}
+
+static int check_tokens(const Reader *r, const int32_t *tokens, size_t n, Err *err)
+{
+    int64_t V = r->m->cfg.model.vocab_size;
+    for (size_t i = 0; i < n; i++)
+        if (tokens[i] < 0 || tokens[i] >= V)
+            return err_set(err, "token %zu of %zu is %d, outside the model's vocabulary 0..%lld", i, n,
+                           (int)tokens[i], (long long)(V - 1));
+    if (r->history < 0 && r->counters.tokens + (int64_t)n > r->m->cfg.model.seq_len)
+        return err_set(err, "full attention reads at most model.seq_len = %lld tokens; a window "
+                       "(model.seq_modeling_block=SWA) reads without limit",
+                       (long long)r->m->cfg.model.seq_len);
+    return 0;
+}
+
+int reader_feed(Reader *r, const int32_t *tokens, size_t n, double *nll, Err *err)
+{
+    TRY(check_tokens(r, tokens, n, err));
+    bool scored = false; /* tokens[i], as the last target of the chunk before */
+    for (size_t i = 0; i < n;) {
+        if (nll && !scored) nll[i] = score_next(r, tokens[i]);
+        if (r->fill == r->chunk) TRY(learn_pieces(r, tokens[i], err));
+        scored = r->fill == 0 && n - i > (size_t)r->chunk;
+        if (scored) {
+            TRY(read_whole_chunk(r, tokens + i, nll ? nll + i : NULL, err));
+            i += (size_t)r->chunk;
+            continue;
+        }
+        int room = r->chunk - r->fill, rows = n - i < (size_t)room ? (int)(n - i) : room;
+        int64_t start = r->counters.tokens;
+        append_rows(r, tokens + i, rows);
+        if (nll && rows > 1) score_rows(r, tokens + i, rows, start, nll + i);
+        i += (size_t)rows;
+    }
+    return 0;
+}

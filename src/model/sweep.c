@@ -1,0 +1,349 @@
+/* The passes of a sweep over time. Read sweep_run first: forward over segments, then the reverse. */
+#include "model/sweep.h"
+
+#include <string.h>
+
+#include "model/sweep_state.h"
+
+static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static size_t hidden(const Sweep *s) { return (size_t)s->m->cfg.model.hidden_size; }
+static size_t adapted(const Sweep *s) { return (size_t)s->o.batch * s->m->inner.size; }
+
+/* Adapted weights before chunk `local` of the segment. */
+static real *fast_at(const Sweep *s, int64_t local)
+{
+    return s->learn ? s->fast + (s->o.gradient ? (size_t)local * adapted(s) : 0) : NULL;
+}
+
+static real *inner_g_at(const Sweep *s, int64_t local)
+{
+    return s->inner_g + (s->o.gradient ? (size_t)local * adapted(s) : 0);
+}
+
+static real *inner_norm_at(const Sweep *s, int64_t local)
+{
+    return s->inner_norm + (s->o.gradient ? local * s->o.batch : 0);
+}
+
+/* One run's arguments. */
+typedef struct Run {
+    const int32_t *tokens; /* (B, T+1) */
+    double inner_lr;
+    real *gradient;
+    double chunk_weight;   /* of one chunk of one sequence in the outer loss */
+    SweepReport *report;
+} Run;
+
+/* inputs (or targets, shift 1) of rows [start, start + M) as (B, M). */
+static void gather(const Sweep *s, const Run *r, int32_t *out, int64_t start, int M, int shift)
+{
+    for (int b = 0; b < s->o.batch; b++)
+        memcpy(out + (size_t)b * (size_t)M,
+               r->tokens + (size_t)b * (size_t)(s->o.length + 1) + (size_t)(start + shift),
+               (size_t)M * sizeof *out);
+}
+
+static Span span_at(const Sweep *s, int64_t start, int M, int64_t segment_start, Reach reach)
+{
+    const ModelConfig *c = &s->m->cfg.model;
+    size_t D = (size_t)(c->hidden_size / c->num_attention_heads);
+    return (Span){.B = s->o.batch,
+                  .M = M,
+                  .position = start,
+                  .first = (int)(start - s->kv_base),
+                  .window = reach.window,
+                  .local = reach.local,
+                  .rope = s->rope + (size_t)(start - segment_start) * D};
+}
+
+/* Rows [at, at + M) as a span (B, M, C), to or from the chunks' own arrays, which follow each other as
+ * (B, rows of the chunk, C). Spans and chunks need not begin together. */
+static void between_span_and_chunks(const Sweep *s, real *span_rows, real *chunk_rows, int64_t at,
+                                    int M, int64_t segment_start, bool to_chunks)
+{
+    Backend *be = s->m->be;
+    size_t C = hidden(s), B = (size_t)s->o.batch, step;
+    for (int64_t done = 0, rows; done < M; done += rows) {
+        int64_t position = at + done, begin = position / s->chunk * s->chunk;
+        int64_t length = min64(s->chunk, s->o.length - begin);
+        rows = min64(begin + length - position, M - done);
+        step = (size_t)length * C;
+        real *chunk = chunk_rows + (size_t)(begin - segment_start) * B * C +
+                      (size_t)(position - begin) * C;
+        real *span = span_rows + (size_t)done * C;
+        if (to_chunks)
+            be->ops->copy_rows(be, chunk, step, span, (size_t)M * C, (int)B, (int)rows, (int)C);
+        else be->ops->copy_rows(be, span, (size_t)M * C, chunk, step, (int)B, (int)rows, (int)C);
+    }
+}
+
+/* ------------------------------------------------------------------------------ forward */
+
+static void lead_segment(Sweep *s, const Run *r, int64_t start, int64_t end)
+{
+    for (int64_t at = start; at < end; at += s->span) {
+        int M = (int)min64(s->span, end - at);
+        Lead *lead = &s->lead[s->o.gradient ? (at - start) / s->span : 0];
+        Span span = span_at(s, at, M, start, lead_reach(s->m));
+        gather(s, r, s->tokens, at, M, 0);
+        real *x = lead_forward(s->m, lead, &s->kv, &span, &s->scratch, s->tokens);
+        between_span_and_chunks(s, x, s->x, at, M, start, true);
+    }
+}
+
+static void report_losses(Sweep *s, const Run *r, int64_t start, int M)
+{
+    SweepReport *out = r->report;
+    int64_t chunk = start / s->chunk;
+    chunk_losses(s->m, s->losses, s->tail.nll, s->targets, s->o.batch, M);
+    for (int b = 0; b < s->o.batch; b++) {
+        s->chunk_loss[b * s->plan.chunks + chunk] = s->losses[b];
+        for (int m = 0; out && out->token_nll && m < M; m++)
+            out->token_nll[b * s->o.length + start + m] = (double)s->tail.nll[b * M + m];
+    }
+}
+
+static void inner_step(Sweep *s, const Run *r, int64_t local, int64_t chunk)
+{
+    const OptimizerConfig *inner = &s->m->cfg.training.optimizer_inner;
+    real *norm = inner_norm_at(s, local);
+    s->m->be->ops->inner_sgd_forward(s->m->be, fast_at(s, local + 1), norm, fast_at(s, local),
+                                     inner_g_at(s, local), s->o.batch, s->m->inner.size,
+                                     r->inner_lr, inner->clip_gradient);
+    if (!r->report) return;
+    for (int b = 0; r->report->inner_gnorm && b < s->o.batch; b++)
+        r->report->inner_gnorm[b * s->plan.chunks + chunk] = (double)norm[b];
+    if (r->report->on_inner_step)
+        r->report->on_inner_step(r->report->context, chunk, inner_g_at(s, local),
+                                 fast_at(s, local + 1));
+}
+
+static TailPass tail_pass(Sweep *s, const Span *span, real *fast, real *tangent)
+{
+    return (TailPass){.m = s->m, .tail = &s->tail, .kv = &s->kv, .span = span,
+                      .scratch = &s->scratch, .w = {s->m, fast, tangent}};
+}
+
+/* Scores one chunk and, when learning, takes the inner step. The reverse runs every chunk again and
+ * reports its losses: what only that would need is left out here. */
+static void forward_chunk(Sweep *s, const Run *r, int64_t start, int M, int64_t segment_start,
+                          bool reverse_follows)
+{
+    int64_t local = (start - segment_start) / s->chunk, chunk = start / s->chunk;
+    Span span = span_at(s, start, M, segment_start, tail_reach(s->m));
+    TailPass p = tail_pass(s, &span, fast_at(s, local), NULL);
+    Grads g = {.m = s->m, .use_inner = true};
+    real *x = s->x + (size_t)(start - segment_start) * (size_t)s->o.batch * hidden(s);
+    bool last = chunk == s->plan.chunks - 1;
+    bool step_reported = r->report && (r->report->inner_gnorm || r->report->on_inner_step);
+    if (reverse_follows && last && !step_reported) return;
+    tail_forward(&p, x);
+    if (reverse_follows && !s->learn) return;
+    gather(s, r, s->targets, start, M, 1);
+    if (s->learn) {
+        g.inner = inner_g_at(s, local);
+        backend_zero(s->m->be, g.inner, adapted(s));
+    }
+    tail_loss(&p, s->targets, s->learn, 0, &g, NULL);
+    report_losses(s, r, start, M);
+    if (s->learn) inner_step(s, r, local, chunk);
+}
+
+static void forward_segment(Sweep *s, const Run *r, int64_t index, bool reverse_follows)
+{
+    const ModelConfig *c = &s->m->cfg.model;
+    int64_t start = index * s->segment, end = min64(start + s->segment, s->o.length);
+    s->m->be->ops->rope_table(s->m->be, s->rope, start, (int)(end - start),
+                              (int)(c->hidden_size / c->num_attention_heads), c->rope_theta);
+    lead_segment(s, r, start, end);
+    for (int64_t at = start; at < end; at += s->chunk)
+        forward_chunk(s, r, at, (int)min64(s->chunk, end - at), start, reverse_follows);
+}
+
+/* ------------------------------------------------------------------------------ between segments */
+
+/* Moves the rows that the next segment needs to the front, and its weights to the first slot. */
+static void advance(Sweep *s, int64_t index)
+{
+    int64_t next = (index + 1) * s->segment, past = sweep_past(s, index + 1);
+    size_t C = hidden(s);
+    if (s->learn && s->o.gradient)
+        backend_copy(s->m->be, fast_at(s, 0), fast_at(s, s->segment / s->chunk), adapted(s));
+    if (s->kv_full) return;
+    size_t from = (size_t)(next - past - s->kv_base) * C, n = (size_t)past * C;
+    for (int l = 0; l < s->kv.n_layers; l++)
+        for (int b = 0; b < s->o.batch; b++) {
+            KvRows *kv = &s->kv.layer[l];
+            real *k = kv->k + (size_t)b * kv->step, *v = kv->v + (size_t)b * kv->step;
+            backend_copy(s->m->be, k, k + from, n);
+            backend_copy(s->m->be, v, v + from, n);
+        }
+    s->kv_base = next - past;
+}
+
+/* Copies the state at a segment's start out of (save) or into the working buffers. */
+static void exchange_state(Sweep *s, int64_t index, bool save)
+{
+    Backend *be = s->m->be;
+    int64_t past = sweep_past(s, index);
+    size_t n = (size_t)past * hidden(s);
+    real *fast = s->state_fast[index], *store = s->state_kv[index];
+    if (s->learn)
+        backend_copy(be, save ? fast : fast_at(s, 0), save ? fast_at(s, 0) : fast, adapted(s));
+    if (s->kv_full) return;
+    for (int l = 0; l < s->kv.n_layers; l++)
+        for (int b = 0; b < s->o.batch; b++) {
+            KvRows *kv = &s->kv.layer[l];
+            real *rows[2] = {kv->k + (size_t)b * kv->step, kv->v + (size_t)b * kv->step};
+            for (int i = 0; i < 2; i++, store += n)
+                backend_copy(be, save ? store : rows[i], save ? rows[i] : store, n);
+        }
+    s->kv_base = index * s->segment - past;
+}
+
+/* ------------------------------------------------------------------------------ reverse */
+
+/* Gradient rows of keys and values start at position (segment start - its past). */
+static void place_gradients(Sweep *s, int64_t index)
+{
+    int64_t base = index * s->segment - min64(s->history, index * s->segment);
+    for (int l = 0; l < s->kv.n_layers; l++) s->kv.layer[l].grad_shift = (int)(base - s->kv_base);
+}
+
+static void clear_gradients(Sweep *s)
+{
+    for (int l = 0; l < s->kv.n_layers; l++) {
+        KvRows *kv = &s->kv.layer[l];
+        backend_zero(s->m->be, kv->dk, (size_t)s->o.batch * kv->grad_step);
+        backend_zero(s->m->be, kv->dv, (size_t)s->o.batch * kv->grad_step);
+    }
+}
+
+/* What segment `index` owes to the rows before it moves to where segment index-1 has those rows. */
+static void retreat_gradients(Sweep *s, int64_t index)
+{
+    size_t C = hidden(s);
+    int64_t start = index * s->segment, past = min64(s->history, start);
+    int64_t before = start - s->segment, base = before - min64(s->history, before);
+    size_t to = (size_t)(start - past - base) * C, n = (size_t)past * C;
+    for (int l = 0; l < s->kv.n_layers; l++)
+        for (int b = 0; b < s->o.batch; b++) {
+            KvRows *kv = &s->kv.layer[l];
+            real *rows[2] = {kv->dk + (size_t)b * kv->grad_step, kv->dv + (size_t)b * kv->grad_step};
+            for (int i = 0; i < 2; i++) {
+                backend_copy(s->m->be, rows[i] + to, rows[i], n);
+                backend_zero(s->m->be, rows[i], to);
+                backend_zero(s->m->be, rows[i] + to + n, kv->grad_step - to - n);
+            }
+        }
+}
+
+/* One chunk of the meta-gradient (docs/math.md): v = dL/dW after the chunk becomes the tangent u of
+ * the weights before it; the tangent slots of the dual pass are the outer gradients, and v grows by
+ * that of the inner weights. The last chunk's step has no effect, so nothing has a tangent there. */
+static void reverse_chunk(Sweep *s, const Run *r, int64_t start, int M, int64_t segment_start)
+{
+    const OptimizerConfig *inner = &s->m->cfg.training.optimizer_inner;
+    int64_t local = (start - segment_start) / s->chunk, chunk = start / s->chunk;
+    bool moves = s->learn && chunk < s->plan.chunks - 1;
+    size_t at = (size_t)(start - segment_start) * (size_t)s->o.batch * hidden(s);
+    Span span = span_at(s, start, M, segment_start, tail_reach(s->m));
+    if (moves)
+        s->m->be->ops->inner_sgd_backward(s->m->be, s->u, s->v, inner_g_at(s, local),
+                                          inner_norm_at(s, local), s->o.batch, s->m->inner.size,
+                                          r->inner_lr, inner->clip_gradient);
+    TailPass p = tail_pass(s, &span, fast_at(s, local), moves ? s->u : NULL);
+    Grads g = {.m = s->m, .inner_t = s->v, .outer = r->gradient, .use_inner = s->learn};
+    tail_forward(&p, s->x + at);
+    gather(s, r, s->targets, start, M, 1);
+    tail_loss(&p, s->targets, moves, r->chunk_weight, &g, s->dx + at);
+    report_losses(s, r, start, M);
+}
+
+static void reverse_segment(Sweep *s, const Run *r, int64_t index)
+{
+    int64_t start = index * s->segment, end = min64(start + s->segment, s->o.length);
+    place_gradients(s, index);
+    for (int64_t at = start + (end - start - 1) / s->chunk * s->chunk; at >= start; at -= s->chunk)
+        reverse_chunk(s, r, at, (int)min64(s->chunk, end - at), start);
+    for (int64_t at = start + (end - start - 1) / s->span * s->span; at >= start; at -= s->span) {
+        int M = (int)min64(s->span, end - at);
+        Span span = span_at(s, at, M, start, lead_reach(s->m));
+        between_span_and_chunks(s, s->span_dx, s->dx, at, M, start, false);
+        gather(s, r, s->tokens, at, M, 0);
+        lead_backward(s->m, &s->lead[(at - start) / s->span], &s->kv, &span, &s->scratch, s->tokens,
+                      s->span_dx, r->gradient);
+    }
+}
+
+/* ------------------------------------------------------------------------------ whole runs */
+
+static void start_weights(Sweep *s)
+{
+    s->kv_base = 0;
+    if (!s->learn) return;
+    for (int b = 0; b < s->o.batch; b++)
+        for (int i = 0; i < s->m->inner.n; i++) {
+            const InnerSlice *slice = &s->m->inner.slice[i];
+            if (!slice->live) continue;
+            backend_copy(s->m->be, s->fast + (size_t)b * s->m->inner.size + slice->inner_offset,
+                         s->m->params + slice->param_offset, slice->size);
+        }
+    if (s->o.gradient) backend_zero(s->m->be, s->v, adapted(s));
+}
+
+/* dL/dW of the first chunk's weights is the outer gradient of the inner parameters. */
+static void add_initial_weights(Sweep *s, real *gradient)
+{
+    for (int b = 0; s->learn && b < s->o.batch; b++)
+        for (int i = 0; i < s->m->inner.n; i++) {
+            const InnerSlice *slice = &s->m->inner.slice[i];
+            if (!slice->live) continue;
+            real *to = gradient + slice->param_offset;
+            s->m->be->ops->add(s->m->be, to, to,
+                               s->v + (size_t)b * s->m->inner.size + slice->inner_offset,
+                               slice->size);
+        }
+}
+
+static void reverse(Sweep *s, const Run *r)
+{
+    clear_gradients(s);
+    for (int64_t i = s->plan.segments - 1; i >= 0; i--) {
+        if (i < s->plan.segments - 1) {
+            Run again = *r;
+            again.report = NULL;
+            exchange_state(s, i, false);
+            forward_segment(s, &again, i, true);
+        }
+        reverse_segment(s, r, i);
+        if (i > 0) retreat_gradients(s, i);
+    }
+    add_initial_weights(s, r->gradient);
+}
+
+double sweep_run(Sweep *s, const int32_t *tokens, double inner_lr, real *gradient, double weight,
+                 SweepReport *report)
+{
+    CHECK(!gradient || s->o.gradient, "this sweep was made without room for gradients");
+    size_t losses = (size_t)s->o.batch * (size_t)s->plan.chunks;
+    Run r = {.tokens = tokens,
+             .inner_lr = inner_lr,
+             .gradient = gradient,
+             .chunk_weight = weight / (double)losses,
+             .report = report};
+    start_weights(s);
+    for (int64_t i = 0; i < s->plan.segments; i++) {
+        bool last = i == s->plan.segments - 1;
+        if (gradient && !last) exchange_state(s, i, true);
+        forward_segment(s, &r, i, gradient && last);
+        if (!last) advance(s, i);
+    }
+    if (gradient) reverse(s, &r);
+    double sum = 0;
+    for (size_t i = 0; i < losses; i++) sum += s->chunk_loss[i];
+    if (report && report->chunk_loss)
+        memcpy(report->chunk_loss, s->chunk_loss, losses * sizeof *s->chunk_loss);
+    return sum / (double)losses;
+}

@@ -1,0 +1,263 @@
+/* How much memory a sweep takes, how long a segment may be, and where everything lies. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/sweep_state.h"
+
+enum { SPAN_ROWS = 512 };
+
+static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+
+int64_t sweep_past(const Sweep *s, int64_t index)
+{
+    return s->kv_full ? index * s->segment : min64(s->history, index * s->segment);
+}
+
+static size_t bytes_since(const Arena *a, size_t *mark)
+{
+    size_t bytes = (a->used - *mark) * sizeof(real);
+    *mark = a->used;
+    return bytes;
+}
+
+static void layout_activations(Sweep *s, Arena *a)
+{
+    const ModelConfig *c = &s->m->cfg.model;
+    bool tail_blocks = lead_layers(s->m) < c->num_hidden_layers;
+    int B = s->o.batch, widest = tail_blocks && s->chunk > s->span ? s->chunk : s->span;
+    size_t segment = (size_t)B * (size_t)s->segment, hidden = (size_t)c->hidden_size;
+    for (int i = 0; i < s->n_leads; i++) lead_layout(&s->lead[i], a, s->m, B, s->span);
+    tail_layout(&s->tail, a, s->m, B, s->chunk, s->o.gradient);
+    block_scratch_layout(&s->scratch, a, s->m, B, widest, s->o.gradient);
+    s->rope = arena_take(a, (size_t)s->segment * hidden / (size_t)c->num_attention_heads);
+    s->x = arena_take(a, segment * hidden);
+    if (!s->o.gradient) return;
+    s->dx = arena_take(a, segment * hidden);
+    s->span_dx = arena_take(a, (size_t)B * (size_t)s->span * hidden);
+}
+
+static void layout_adapted(Sweep *s, Arena *a)
+{
+    size_t P = (size_t)s->o.batch * s->m->inner.size;
+    size_t chunks = s->o.gradient ? (size_t)(s->segment / s->chunk) : 1;
+    if (!s->learn) return;
+    s->fast = arena_take(a, (s->o.gradient ? chunks + 1 : 1) * P);
+    s->inner_g = arena_take(a, chunks * P);
+    s->inner_norm = arena_take(a, chunks * (size_t)s->o.batch);
+    if (!s->o.gradient) return;
+    s->v = arena_take(a, P);
+    s->u = arena_take(a, P);
+}
+
+static void layout_states(Sweep *s, Arena *a, int64_t segments)
+{
+    const ModelConfig *c = &s->m->cfg.model;
+    size_t P = (size_t)s->o.batch * s->m->inner.size;
+    for (int64_t i = 0; s->o.gradient && i < segments - 1; i++) {
+        size_t past = (size_t)s->o.batch * (size_t)sweep_past(s, i) * (size_t)c->hidden_size;
+        real *fast = s->learn ? arena_take(a, P) : NULL;
+        real *kv = s->kv_full ? NULL : arena_take(a, 2 * (size_t)c->num_hidden_layers * past);
+        if (!a->base) continue;
+        s->state_fast[i] = fast;
+        s->state_kv[i] = kv;
+    }
+}
+
+static void layout_gradients(Sweep *s, Arena *a, int64_t rows)
+{
+    size_t step = (size_t)rows * (size_t)s->m->cfg.model.hidden_size;
+    for (int l = 0; s->o.gradient && l < s->kv.n_layers; l++) {
+        KvRows *r = &s->kv.layer[l];
+        r->grad_step = step;
+        r->dk = arena_take(a, (size_t)s->o.batch * step);
+        r->dv = arena_take(a, (size_t)s->o.batch * step);
+    }
+}
+
+void sweep_layout(Sweep *s, SweepPlan *plan)
+{
+    Arena a = {.base = s->memory};
+    size_t mark = 0;
+    int64_t T = s->o.length, segments = ceil_div(T, s->segment);
+    int64_t kept = T > s->segment ? min64(s->history, T - s->segment) : 0; /* past of any segment */
+    layout_activations(s, &a);
+    plan->activations = bytes_since(&a, &mark);
+    layout_adapted(s, &a);
+    plan->adapted = bytes_since(&a, &mark);
+    kv_cache_layout(&s->kv, &a, s->m, s->o.batch, s->kv_full ? T : kept + s->segment);
+    layout_gradients(s, &a, kept + s->segment);
+    plan->windows = bytes_since(&a, &mark);
+    layout_states(s, &a, segments);
+    plan->states = bytes_since(&a, &mark);
+    plan->chunks = ceil_div(T, s->chunk);
+    plan->segments = segments;
+    plan->segment_chunks = s->segment / s->chunk;
+    plan->total = a.used * sizeof(real);
+    s->elements = a.used;
+}
+
+/* Keys and values of the whole sequence, or of a rolling window with copies at segment starts:
+ * whichever is smaller. */
+static bool prefer_full(const Sweep *s)
+{
+    int64_t T = s->o.length, segments = ceil_div(T, s->segment);
+    if (history_rows(s->m) < 0 || segments == 1) return true;
+    int64_t rolling = s->history + s->segment;
+    for (int64_t i = 0; s->o.gradient && i < segments - 1; i++)
+        rolling += min64(s->history, i * s->segment);
+    return rolling >= T;
+}
+
+/* Geometry for `chunks` chunks per segment. */
+static void set_segment(Sweep *s, int64_t chunks)
+{
+    int64_t T = s->o.length, all = ceil_div(T, s->chunk) * s->chunk;
+    s->segment = min64(chunks * s->chunk, all);
+    int64_t rows = SPAN_ROWS / s->o.batch > 1 ? SPAN_ROWS / s->o.batch : 1;
+    s->span = (int)min64(rows > s->chunk ? rows / s->chunk * s->chunk : rows, s->segment);
+    s->n_leads = s->o.gradient ? (int)ceil_div(s->segment, s->span) : 1;
+    s->history = history_rows(s->m) < 0 ? T : history_rows(s->m);
+    s->kv_full = prefer_full(s);
+}
+
+static void alloc_tables(Sweep *s)
+{
+    int64_t segments = ceil_div(s->o.length, s->segment);
+    free(s->lead ? s->lead[0].acts : NULL);
+    free(s->lead);
+    free(s->state_fast);
+    free(s->state_kv);
+    size_t layers = (size_t)lead_layers(s->m) + 1;
+    s->lead = calloc((size_t)s->n_leads, sizeof *s->lead);
+    BlockActs *acts = calloc((size_t)s->n_leads * layers, sizeof *acts);
+    s->state_fast = calloc((size_t)segments, sizeof *s->state_fast);
+    s->state_kv = calloc((size_t)segments, sizeof *s->state_kv);
+    CHECK(s->lead && acts && s->state_fast && s->state_kv, "out of memory");
+    for (int i = 0; i < s->n_leads; i++) s->lead[i].acts = acts + (size_t)i * layers;
+}
+
+static void try_segment(Sweep *s, int64_t chunks)
+{
+    set_segment(s, chunks);
+    alloc_tables(s);
+    sweep_layout(s, &s->plan);
+}
+
+/* The longest segment whose activations, adapted weights and saved states fit the budget; the shortest
+ * when none does. Longer segments mean less recomputation. */
+static void choose_segment(Sweep *s)
+{
+    const TrainingConfig *t = &s->m->cfg.training;
+    int64_t all = ceil_div(s->o.length, s->chunk), unit = t->inner_remat_freq;
+    if (unit < 1) unit = 1;
+    if (!s->o.gradient) {
+        int64_t spans = SPAN_ROWS / ((int64_t)s->o.batch * s->chunk);
+        try_segment(s, min64(all, spans > 1 ? spans : 1));
+        return;
+    }
+    size_t budget = (size_t)t->activation_mb << 20;
+    int64_t chunks = all;
+    for (;;) {
+        try_segment(s, chunks);
+        if (s->plan.total <= budget || chunks <= unit) break;
+        chunks = ceil_div(ceil_div(chunks, 2), unit) * unit;
+    }
+}
+
+static Sweep *sweep_shape(Model *m, const SweepOptions *o)
+{
+    Sweep *s = calloc(1, sizeof *s);
+    CHECK(s, "out of memory");
+    s->m = m;
+    s->o = *o;
+    s->learn = o->learn && m->inner.size > 0;
+    s->chunk = (int)min64(m->cfg.model.mini_batch_size, o->length);
+    s->kv.n_layers = (int)m->cfg.model.num_hidden_layers;
+    s->kv.layer = calloc((size_t)s->kv.n_layers, sizeof *s->kv.layer);
+    int tails = (int)m->cfg.model.num_hidden_layers - lead_layers(m);
+    s->tail.acts = calloc((size_t)(tails ? tails : 1), sizeof *s->tail.acts);
+    CHECK(s->kv.layer && s->tail.acts, "out of memory");
+    choose_segment(s);
+    return s;
+}
+
+SweepPlan sweep_plan(const Model *m, const SweepOptions *o)
+{
+    Sweep *s = sweep_shape((Model *)m, o);
+    SweepPlan plan = s->plan;
+    plan.gradients = o->gradient ? m->table.size * sizeof(real) : 0;
+    sweep_free(s);
+    return plan;
+}
+
+int sweep_create(Sweep **out, Model *m, const SweepOptions *o, Err *err)
+{
+    if (o->batch < 1 || o->length < 1)
+        return err_set(err, "a sweep needs at least one sequence of one token (batch %d, length %lld)",
+                       o->batch, (long long)o->length);
+    Sweep *s = sweep_shape(m, o);
+    s->memory = backend_alloc(m->be, s->elements);
+    sweep_layout(s, &s->plan);
+    size_t ints = (size_t)o->batch * (size_t)(s->span > s->chunk ? s->span : s->chunk);
+    s->tokens = malloc(ints * sizeof *s->tokens);
+    s->targets = malloc(ints * sizeof *s->targets);
+    s->losses = malloc((size_t)o->batch * sizeof *s->losses);
+    s->chunk_loss = calloc((size_t)o->batch * (size_t)s->plan.chunks, sizeof *s->chunk_loss);
+    CHECK(s->tokens && s->targets && s->losses && s->chunk_loss, "out of memory");
+    *out = s;
+    return 0;
+}
+
+void sweep_free(Sweep *s)
+{
+    if (!s) return;
+    if (s->memory) backend_free(s->m->be, s->memory, s->elements);
+    free(s->lead ? s->lead[0].acts : NULL);
+    free(s->lead);
+    free(s->tail.acts);
+    free(s->kv.layer);
+    free(s->state_fast);
+    free(s->state_kv);
+    free(s->tokens);
+    free(s->targets);
+    free(s->losses);
+    free(s->chunk_loss);
+    free(s);
+}
+
+/* ------------------------------------------------------------------------------ the floor */
+
+/* Mean number of keys that a query sees, and of those in its own chunk. */
+static double mean_keys(int64_t T, int64_t window, int64_t local)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < T; i++) {
+        int64_t n = i + 1;
+        if (local > 0) n = min64(n, i % local + 1);
+        if (window > 0) n = min64(n, window);
+        sum += (double)n;
+    }
+    return sum / (double)T;
+}
+
+/* design: docs/speed.md. A attention projections, M and P the MLPs, H head, S scores. */
+double sweep_floor_flops(const Model *m, int64_t length, bool gradient, bool learn)
+{
+    const ModelConfig *c = &m->cfg.model;
+    double D = (double)c->hidden_size, L = lead_layers(m), s = (double)c->num_hidden_layers - L;
+    double A = 8 * D * D, M = 6 * D * (double)c->intermediate_size;
+    double H = 2 * D * (double)c->output_size, P = m->table.entry[P_PRIME_W1].present ? M : 0;
+    Reach lead = lead_reach(m), tail = tail_reach(m);
+    double S_lead = 4 * D * mean_keys(length, lead.window, lead.local);
+    double S = 4 * D * mean_keys(length, tail.window, tail.local);
+    double own = 4 * D * mean_keys(length, tail.window, c->mini_batch_size);
+    double primes_in_lead = s > 0 ? 0 : (double)c->suffix_len * P;
+    double blocks = L * (A + M + S_lead) + primes_in_lead;
+    if (s == 0 || !learn || m->inner.size == 0)
+        return (gradient ? 3 : 1) * (blocks + s * (A + M + P + S) + H);
+    if (!gradient)
+        return blocks + A + S + s * (2 * (M + P) + P) - P + (s - 1) * (2 * (A + S) + own) + 2 * H;
+    return 3 * (blocks + A + S) + s * (6 * (M + P) + 3 * P) + (s - 1) * (6 * (A + S) + 3 * own) +
+           6 * H;
+}

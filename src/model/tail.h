@@ -1,0 +1,82 @@
+/* The model in two halves, each run over one span of B streams in lockstep.
+ *
+ *   lead: embedding and the blocks before the inner loop's, weights as they are
+ *   tail: the suffix blocks, ln_f and the head with the loss, weights possibly adapted
+ *
+ * In pretrain mode every block is a leading one and the tail is the head alone. */
+#ifndef TTT_MODEL_TAIL_H
+#define TTT_MODEL_TAIL_H
+
+#include "model/block.h"
+
+/* Which rows of keys a half's attention sees. */
+typedef struct Reach {
+    int64_t window, local; /* as in Window */
+    int64_t history;       /* rows before a span that it needs; -1: all */
+} Reach;
+
+int lead_layers(const Model *m);
+Reach lead_reach(const Model *m);
+Reach tail_reach(const Model *m);
+/* Rows of keys and values to keep from one span to the next: the larger of both; -1: all. */
+int64_t history_rows(const Model *m);
+
+/* Keys and values of all blocks. */
+typedef struct KvCache {
+    int n_layers;
+    KvRows *layer; /* (n_layers) */
+    int64_t rows;
+} KvCache;
+
+void kv_cache_layout(KvCache *kv, Arena *a, const Model *m, int B, int64_t rows);
+
+typedef struct Lead {
+    BlockActs *acts; /* (lead_layers) */
+    real *embedded;  /* (B, M, C) */
+} Lead;
+
+void lead_layout(Lead *l, Arena *a, const Model *m, int B, int M);
+/* Returns the output (B, M, C), which lives in l. */
+real *lead_forward(const Model *m, Lead *l, const KvCache *kv, const Span *s, BlockScratch *scratch,
+                   const int32_t *tokens);
+/* dx: gradient of the output, overwritten; outer: the flat gradient, added to. */
+void lead_backward(const Model *m, Lead *l, const KvCache *kv, const Span *s, BlockScratch *scratch,
+                   const int32_t *tokens, real *dx, real *outer);
+
+typedef struct Tail {
+    BlockActs *acts; /* (suffix blocks in the loop) */
+    Dual hidden;     /* (B, M, C) after ln_f */
+    Dual dx;         /* (B, M, C) running gradient */
+    Dual seed;       /* (B, M) */
+    Dual logits;     /* (rows, V) */
+    int rows;
+    real *nll;       /* (B, M) */
+} Tail;
+
+void tail_layout(Tail *t, Arena *a, const Model *m, int B, int M, bool gradient);
+/* Rows of logits that a block of the head takes. */
+int head_rows(const Model *m, int B, int M);
+
+typedef struct TailPass {
+    const Model *m;
+    Tail *tail;
+    const KvCache *kv;
+    const Span *span;
+    BlockScratch *scratch;
+    Weights w;
+} TailPass;
+
+/* x (B, M, C) to t->hidden, tangents following the weights'. */
+void tail_forward(const TailPass *p, real *x);
+/* Loss of the rows in t->nll against target (B, M), and the backward pass where seeds say so:
+ * inner_seed: value slot, each sequence's masked mean; outer_seed: the loss's weight in the outer
+ * loss, tangent slot (0: none). Returns in dx_out (B, M, C), if not NULL, the tangent slot of the
+ * gradient of x. */
+void tail_loss(const TailPass *p, const int32_t *target, bool inner_seed, double outer_seed,
+               const Grads *g, real *dx_out);
+
+/* Per sequence: masked mean of nll over M (targets equal to bos are masked), 0 when all are. */
+void chunk_losses(const Model *m, double *loss, const real *nll, const int32_t *target, int B,
+                  int M);
+
+#endif
