@@ -1,0 +1,108 @@
+/* ttt train: arguments, configuration, and the run itself. */
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/command.h"
+#include "cli/options.h"
+#include "model/config.h"
+#include "run/train.h"
+
+enum { MAX_THREADS = 4096, AGAIN_MAX = 1 << 14 };
+
+static const char help[] =
+    "usage: ttt train [--config-dir DIR] [--threads N] [--fresh] OVERRIDES...\n"
+    "\n"
+    "Trains a model as configured, into <exp_dir>/<exp_folder>/<exp_name>/: model/ (for eval, "
+    "read\n"
+    "and generate), log.jsonl (a line per step), checkpoints/, summary.json, config.yaml.\n"
+    "Run the same command again to go on from the newest whole checkpoint, bit for bit. Ctrl-C "
+    "and\n"
+    "SIGTERM finish the step and save.\n"
+    "\n"
+    "  OVERRIDES         a.b=c sets a key, +experiment=NAME takes an experiment; `ttt help "
+    "config`\n"
+    "  --config-dir DIR  where config.yaml and its groups are\n"
+    "  --threads N       default: one per core; the number shapes the last bits of the results\n"
+    "  --fresh           start over; the old run folder is kept as NAME.old-1\n"
+    "\n"
+    "Kept checkpoints: every training.save_milestone_freq steps one is written; the newest two "
+    "and\n"
+    "every tenth stay. training.load_part=params training.resume_exp_name=OTHER starts from the\n"
+    "weights of another run (all: its optimizer and step too).\n"
+    "\n"
+    "example:\n"
+    "  ttt train +experiment=tiny/pretrain-tiny-e2e training.dataset_path=data/kjv \\\n"
+    "      training.exp_name=first training.total_steps=100\n";
+
+/* Appends one word as a shell takes it. */
+static void append_word(char *out, size_t size, const char *word)
+{
+    bool plain = word[0] != '\0';
+    for (const char *c = word; *c; c++)
+        plain = plain && (isalnum((unsigned char)*c) || strchr("_-+=./:,@%", *c));
+    size_t used = strlen(out);
+    if (plain) {
+        snprintf(out + used, size - used, " %s", word);
+        return;
+    }
+    snprintf(out + used, size - used, " '");
+    for (const char *c = word; *c; c++) {
+        const char letter[] = {*c, '\0'};
+        used = strlen(out);
+        snprintf(out + used, size - used, "%s", *c == '\'' ? "'\\''" : letter);
+    }
+    used = strlen(out);
+    snprintf(out + used, size - used, "'");
+}
+
+/* The command that goes on: all words but --fresh. */
+static void again_make(char *out, size_t size, int argc, char **argv)
+{
+    snprintf(out, size, "ttt train");
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], "--fresh") != 0) append_word(out, size, argv[i]);
+}
+
+static int train(const char *config_dir, const TrainOptions *options, char **overrides,
+                 int n_overrides)
+{
+    Err err;
+    Config cfg;
+    char dir[CFG_PATH];
+    if (config_dir_find(dir, sizeof dir, config_dir, &err) < 0 ||
+        config_compose(&cfg, dir, (const char *const *)overrides, n_overrides, &err) < 0 ||
+        config_check(&cfg, &err) < 0)
+        return command_fail("train", &err);
+    if (cfg.training.eval_mode) {
+        err_set(&err, "training.eval_mode=true asks for no training; use `ttt eval`");
+        return command_fail("train", &err);
+    }
+    if (train_run(&cfg, options, &err) < 0) return command_fail("train", &err);
+    return EXIT_DONE;
+}
+
+static int run(int argc, char **argv)
+{
+    char again[AGAIN_MAX];
+    const char *config_dir = NULL;
+    int64_t threads = 0;
+    TrainOptions options = {.again = again};
+    const Option table[] = {
+        {"config-dir", OPTION_TEXT, &config_dir, 0, 0},
+        {"threads", OPTION_INT, &threads, 1, MAX_THREADS},
+        {"fresh", OPTION_FLAG, &options.fresh, 0, 0},
+    };
+    again_make(again, sizeof again, argc, argv); /* before the operands are moved to the front */
+    int n = options_parse(argc, argv, table, ARRAY_LEN(table));
+    if (n < 0) return EXIT_USAGE;
+    options.threads = (int)threads;
+    return train(config_dir, &options, argv + 1, n);
+}
+
+const Command command_train = {
+    .name = "train",
+    .summary = "train a model on a data set",
+    .help = help,
+    .run = run,
+};

@@ -1,0 +1,184 @@
+/* The training loop: one batch forward, back, and into the weights; then the log, and now and then
+ * a checkpoint. What a run consists of is opened in train_setup.c. */
+#include "run/train.h"
+
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/progress.h"
+#include "run/checkpoint.h"
+#include "run/summary.h"
+#include "run/train_fault.h"
+#include "run/train_log.h"
+#include "run/train_setup.h"
+
+static volatile sig_atomic_t stop_asked;
+
+/* The handler is removed as it is called: a second signal of the kind ends the program. */
+static void on_stop(int signal_number)
+{
+    static const char text[] = "\nttt train: finishing this step, then saving; the same signal "
+                               "again ends at once\n";
+    stop_asked = signal_number;
+    if (write(STDERR_FILENO, text, sizeof text - 1) < 0) stop_asked = signal_number;
+}
+
+typedef struct StopSignals {
+    struct sigaction interrupt, terminate; /* as they were */
+} StopSignals;
+
+static void stop_watch(StopSignals *old)
+{
+    struct sigaction action = {.sa_handler = on_stop, .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
+    sigemptyset(&action.sa_mask);
+    stop_asked = 0;
+    sigaction(SIGINT, &action, &old->interrupt);
+    sigaction(SIGTERM, &action, &old->terminate);
+}
+
+static void stop_unwatch(const StopSignals *old)
+{
+    sigaction(SIGINT, &old->interrupt, NULL);
+    sigaction(SIGTERM, &old->terminate, NULL);
+}
+
+/* ---- training section --------------------------------------------------------------------------
+ */
+
+/* Gradient of the mean loss of the batch, summed over its micro-batches; *loss is that mean. */
+static int batch_gradient(Trainer *t, double inner_lr, double *loss, Err *err)
+{
+    int64_t parts = t->cfg.training.accum_steps, B = t->cfg.training.global_batch_size / parts;
+    SweepReport report = {.chunk_loss = t->chunk_loss};
+    *loss = 0;
+    backend_zero(t->be, t->gradient, t->model->table.size);
+    for (int64_t part = 0; part < parts; part++) {
+        TRY(loader_rows(t->loader, t->state.step, part * B, B, t->tokens, err));
+        double part_loss =
+            sweep_run(t->sweep, t->tokens, inner_lr, t->gradient, 1.0 / (double)parts, &report);
+        if (!isfinite(part_loss))
+            return train_fault_loss(t->model, t->chunk_loss, B, t->plan.sweep.chunks,
+                                    t->state.step + 1, err);
+        *loss += part_loss / (double)parts;
+    }
+    return 0;
+}
+
+/* One update of the weights. On failure they are as before. */
+static int step_run(Trainer *t, StepRecord *r, Err *err)
+{
+    const TrainingConfig *c = &t->cfg.training;
+    double start = time_now();
+    r->step = t->state.step + 1;
+    r->lr = optimizer_lr(&c->optimizer_outer, t->optimizer->count);
+    r->inner_lr = inner_lr_at(c, t->state.step);
+    TRY(batch_gradient(t, r->inner_lr, &r->loss, err));
+    r->grad_norm = optimizer_step(t->model, t->optimizer, t->gradient);
+    if (!isfinite(r->grad_norm))
+        return train_fault_gradient(t->model, t->gradient, t->host, r->grad_norm, r->step, err);
+    r->seconds = time_now() - start;
+    int64_t tokens = c->global_batch_size * c->seq_length;
+    r->tokens_per_second = (double)tokens / r->seconds;
+    t->state.step++;
+    t->state.sequences += c->global_batch_size;
+    t->state.tokens += tokens;
+    return 0;
+}
+
+/* ---- end of the training section ---------------------------------------------------------------
+ */
+
+static bool save_due(const Trainer *t)
+{
+    int64_t step = t->state.step;
+    if (step == t->saved_step || step == 0) return false;
+    return stop_asked || step == trainer_end(t) || step % t->cfg.training.save_milestone_freq == 0;
+}
+
+static int loop_run(Trainer *t, Err *err)
+{
+    int64_t end = trainer_end(t);
+    int64_t step_tokens = t->cfg.training.global_batch_size * t->cfg.training.seq_length;
+    Progress progress;
+    progress_start(&progress, "train", (uint64_t)(end * step_tokens), "tokens");
+    progress_skip(&progress, (uint64_t)(t->state.step * step_tokens));
+    while (t->state.step < end && !stop_asked) {
+        StepRecord r;
+        char note[64];
+        TRY(step_run(t, &r, err));
+        snprintf(note, sizeof note, "step %lld, loss %.4f", (long long)r.step, r.loss);
+        progress_update(&progress, (uint64_t)(t->state.step * step_tokens), note);
+        TRY(train_log_write(t->log, &r, err));
+        if (save_due(t)) TRY(trainer_save(t, err));
+    }
+    return 0;
+}
+
+/* Names the checkpoint that a failed run can go on from. */
+static int loop_failed(const Trainer *t, Err *err)
+{
+    char folder[PATH_MAX];
+    Err ignored;
+    if (t->saved_step < 0 ||
+        checkpoint_path(folder, t->folder.checkpoints, t->saved_step, &ignored) < 0)
+        return -1;
+    size_t used = strlen(err->text);
+    snprintf(err->text + used, sizeof err->text - used, "; the last checkpoint, %s, is whole",
+             folder);
+    return -1;
+}
+
+static void say_interrupted(const Trainer *t, const TrainOptions *options)
+{
+    const char *saved = t->saved_step == t->state.step ? ", saved" : "";
+    log_info("ttt train: interrupted after step %lld of %lld%s; to go on: %s",
+             (long long)t->state.step, (long long)trainer_end(t), saved, options->again);
+}
+
+static int model_write(const Trainer *t, Err *err)
+{
+    char from[PATH_MAX], to[PATH_MAX];
+    TRY(path_join(from, sizeof from, t->folder.run, ".writing", err));
+    TRY(path_join(to, sizeof to, t->folder.run, "model", err));
+    TRY(dir_remove(from, err));
+    TRY(dir_make(from, err));
+    if (model_save(t->model, from, err) == 0 && folder_replace(from, to, err) == 0) return 0;
+    Err ignored;
+    dir_remove(from, &ignored);
+    return -1;
+}
+
+static int trainer_run(Trainer *t, const TrainOptions *options, Err *err)
+{
+    StopSignals old;
+    int64_t end = trainer_end(t);
+    if (t->state.step >= end)
+        log_info("ttt train: already at step %lld of %lld; raise training.total_steps to go on",
+                 (long long)t->state.step, (long long)end);
+    stop_watch(&old);
+    int status = loop_run(t, err);
+    bool interrupted = stop_asked && t->state.step < end;
+    stop_unwatch(&old);
+    if (status < 0) return loop_failed(t, err);
+    if (interrupted) {
+        say_interrupted(t, options);
+        return 0;
+    }
+    TRY(model_write(t, err));
+    return summary_write(t, err);
+}
+
+int train_run(const Config *cfg, const TrainOptions *options, Err *err)
+{
+    Trainer t;
+    TRY(trainer_open(&t, cfg, options, err));
+    int status = trainer_run(&t, options, err);
+    trainer_close(&t);
+    return status;
+}

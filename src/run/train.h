@@ -1,0 +1,20 @@
+/* Training: from a configuration to a model folder, interruptible at any moment. */
+#ifndef TTT_RUN_TRAIN_H
+#define TTT_RUN_TRAIN_H
+
+#include <stdbool.h>
+
+#include "base/err.h"
+#include "model/config.h"
+
+typedef struct TrainOptions {
+    int threads;       /* 0: one per core */
+    bool fresh;        /* move an old run of this name aside instead of going on from it */
+    const char *again; /* the command that goes on from an interruption, for messages */
+} TrainOptions;
+
+/* Runs until training.total_steps (or break_step), or until SIGINT or SIGTERM: then it finishes the
+ * step, saves and returns 0 too. Progress and the summary go to standard error. */
+int train_run(const Config *cfg, const TrainOptions *options, Err *err);
+
+#endif

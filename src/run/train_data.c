@@ -1,0 +1,77 @@
+/* Opens the data of a training run. */
+#include "run/train_data.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { DIGEST_TOKENS = 1 << 16 };
+
+/* Random tokens cost nothing to keep: more than any run reads. */
+static const int64_t dummy_length = (int64_t)1 << 48;
+
+static int source_open(TokenSource **out, const TrainingConfig *t, const ModelConfig *m, Err *err)
+{
+    if (t->dummy_dataset)
+        return token_source_dummy(out, dummy_length, (int32_t)m->vocab_size, (uint64_t)t->data_seed,
+                                  err);
+    if (!t->dataset_path[0])
+        return err_set(err, "no data set is named; add training.dataset_path=FOLDER (`ttt data "
+                            "encode` makes one), or training.dummy_dataset=true");
+    return token_source_open(out, t->dataset_path, t->data_split, err);
+}
+
+static int source_check(const TokenSource *s, const ModelConfig *m, Err *err)
+{
+    if (s->vocab_size > m->vocab_size)
+        return err_set(err,
+                       "%s: its vocabulary has %d tokens, model.vocab_size is %lld; add "
+                       "model.vocab_size=%d or choose another data set",
+                       s->name, s->vocab_size, (long long)m->vocab_size, s->vocab_size);
+    if (s->bos != m->bos_token_id)
+        return err_set(err,
+                       "%s: its BOS is token %d, model.bos_token_id is %lld; add "
+                       "model.bos_token_id=%d",
+                       s->name, s->bos, (long long)m->bos_token_id, s->bos);
+    return 0;
+}
+
+static int data_prepare(Loader **loader, const TokenSource *s, Config *cfg, Err *err)
+{
+    const TrainingConfig *t = &cfg->training;
+    if (!t->dummy_dataset) TRY(source_check(s, &cfg->model, err));
+    if (s->tokenizer && s->tokenizer[0])
+        snprintf(cfg->training.tokenizer_name, sizeof cfg->training.tokenizer_name, "%s",
+                 s->tokenizer);
+    LoaderOptions o = {.seq_length = t->seq_length,
+                       .batch_size = t->global_batch_size,
+                       .seed = (uint64_t)t->data_seed};
+    return loader_open(loader, s, o, err);
+}
+
+int train_data_open(TokenSource **source, Loader **loader, Config *cfg, Err *err)
+{
+    *source = NULL;
+    *loader = NULL;
+    TRY(source_open(source, &cfg->training, &cfg->model, err));
+    if (data_prepare(loader, *source, cfg, err) == 0) return 0;
+    token_source_close(*source);
+    *source = NULL;
+    return -1;
+}
+
+int train_data_digest(const TokenSource *s, char hex[SHA256_HEX_SIZE], Err *err)
+{
+    Sha256 hash;
+    int64_t length = token_source_length(s), n = length < DIGEST_TOKENS ? length : DIGEST_TOKENS;
+    int32_t *tokens = malloc((size_t)n * sizeof *tokens);
+    CHECK(tokens, "out of memory for %lld tokens", (long long)n);
+    int status = token_source_read(s, 0, n, tokens, err);
+    if (status == 0) {
+        sha256_init(&hash);
+        sha256_update(&hash, &length, sizeof length);
+        sha256_update(&hash, tokens, (size_t)n * sizeof *tokens);
+        sha256_hex(&hash, hex);
+    }
+    free(tokens);
+    return status;
+}

@@ -1,0 +1,29 @@
+/* The folder of one run: <exp_dir>/<exp_folder>/<exp_name>, held by one trainer at a time. */
+#ifndef TTT_RUN_TRAIN_FOLDER_H
+#define TTT_RUN_TRAIN_FOLDER_H
+
+#include <limits.h>
+#include <stdbool.h>
+
+#include "base/err.h"
+#include "model/config.h"
+
+typedef struct TrainFolder {
+    char run[PATH_MAX];         /* config.yaml, log.jsonl, lock, model/, summary.json */
+    char checkpoints[PATH_MAX]; /* RUN/checkpoints, or inside training.checkpoint_path when set */
+    int locks[2];               /* file descriptors, -1: none */
+} TrainFolder;
+
+/* Makes and locks the folders. fresh: what is there is first moved to NAME.old-N. Fails with the
+ * number of the process that holds the lock. */
+int train_folder_open(TrainFolder *f, const TrainingConfig *t, bool fresh, Err *err);
+void train_folder_close(TrainFolder *f);
+
+/* Where the checkpoints of another run are: `name` in the same family, or FAMILY/NAME. */
+int train_folder_checkpoints(char out[PATH_MAX], const TrainingConfig *t, const char *name,
+                             Err *err);
+
+/* Puts the folder `from` in the place of `to`, which may exist, and syncs their parent. */
+int folder_replace(const char *from, const char *to, Err *err);
+
+#endif
