@@ -112,6 +112,14 @@ static int restore_fast(Reader *r, const ReaderSnapshot *s, bool write, Err *err
     return 0;
 }
 
+static int check_ids(const Reader *r, const int32_t *tokens, int64_t n, Err *err)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (tokens[i] < 0 || tokens[i] >= r->m->cfg.model.vocab_size)
+            return err_set(err, "'chunk/tokens' holds %d, outside the vocabulary", (int)tokens[i]);
+    return 0;
+}
+
 /* Everything is checked before anything is changed. */
 int reader_restore(Reader *r, const ReaderSnapshot *s, Err *err)
 {
@@ -123,10 +131,12 @@ int reader_restore(Reader *r, const ReaderSnapshot *s, Err *err)
     const ReaderArray *h = x ? find_array(s, "last/hidden", 1, hidden, err) : NULL;
     const ReaderArray *t = h ? find_array(s, "chunk/tokens", 1, tokens, err) : NULL;
     if (!t) return -1;
-    int64_t rows = k->shape[1];
-    if (fill < 0 || fill > r->chunk || rows < fill || rows > r->kv.rows ||
-        s->counters.tokens < rows || !t->integer)
+    int64_t rows = k->shape[1], past = s->counters.tokens - fill;
+    if (r->history >= 0 && past > r->history) past = r->history;
+    if (fill < 0 || fill > r->chunk || past < 0 || rows != past + fill || rows > r->kv.rows ||
+        !t->integer)
         return err_set(err, "its counters and arrays contradict each other");
+    TRY(check_ids(r, t->data, fill, err));
     TRY(restore_fast(r, s, false, err));
     TRY(restore_fast(r, s, true, err));
     for (int l = 0; l < L; l++) {
@@ -148,8 +158,14 @@ int reader_clone(Reader **out, const Reader *r, Err *err)
 {
     TRY(reader_create(out, r->m, r->learn, r->inner_lr, err));
     ReaderSnapshot s;
-    TRY(reader_snapshot(r, &s, err));
-    int status = reader_restore(*out, &s, err);
-    reader_snapshot_free(&s);
+    int status = reader_snapshot(r, &s, err);
+    if (status == 0) {
+        status = reader_restore(*out, &s, err);
+        reader_snapshot_free(&s);
+    }
+    if (status < 0) {
+        reader_free(*out);
+        *out = NULL;
+    }
     return status;
 }

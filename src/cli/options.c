@@ -1,0 +1,146 @@
+/* Long options from a table. Strict: a number is all of its text, and an unknown name is an error
+ * that names the nearest known one. */
+#include "cli/options.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/names.h"
+#include "cli/command.h"
+
+enum { MAX_OPTIONS = 64 };
+
+int options_usage(const char *name, const char *fmt, ...)
+{
+    char text[1024];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    log_info("ttt %s: %s; see `ttt help %s`", name, text, name);
+    return EXIT_USAGE;
+}
+
+static int unknown(const char *command, const char *given, const Option *table, int n)
+{
+    CHECK(n <= MAX_OPTIONS, "command %s has too many options", command);
+    const char *names[MAX_OPTIONS];
+    for (int i = 0; i < n; i++) names[i] = table[i].name;
+    char shown[NAME_SHOWN_MAX];
+    const char *bare = given + strspn(given, "-");
+    const char *near = name_nearest(bare, names, n);
+    options_usage(command, "unknown option %s%s%s%s", name_show(shown, given),
+                  near ? " (did you mean --" : "", near ? near : "", near ? "?)" : "");
+    return -1;
+}
+
+static bool int_set(const Option *o, const char *text)
+{
+    char *end;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    if (errno != 0 || end == text || *end != 0) return false;
+    if ((double)value < o->min || (double)value > o->max) return false;
+    *(int64_t *)o->to = value;
+    return true;
+}
+
+static bool real_set(const Option *o, const char *text)
+{
+    char *end;
+    double value = strtod(text, &end);
+    if (end == text || *end != 0) return false;
+    if (!(value >= o->min && value <= o->max)) return false; /* NaN too */
+    *(double *)o->to = value;
+    return true;
+}
+
+static int bad_value(const char *command, const Option *o, const char *text)
+{
+    char shown[NAME_SHOWN_MAX];
+    name_show(shown, text);
+    switch (o->kind) {
+    case OPTION_INT:
+    case OPTION_REAL:
+        options_usage(command, "--%s takes %s from %.15g to %.15g, not '%s'", o->name,
+                      o->kind == OPTION_INT ? "a whole number" : "a number", o->min, o->max, shown);
+        break;
+    case OPTION_LIST:
+        options_usage(command, "--%s is empty, or given more than %d times", o->name,
+                      TEXT_LIST_MAX);
+        break;
+    case OPTION_TEXT:
+        options_usage(command, "--%s is empty", o->name);
+        break;
+    case OPTION_FLAG:
+        options_usage(command, "--%s takes no value", o->name);
+        break;
+    }
+    return -1;
+}
+
+static bool option_set(const Option *o, const char *value)
+{
+    TextList *list = o->to;
+    switch (o->kind) {
+    case OPTION_FLAG:
+        *(bool *)o->to = true;
+        return true;
+    case OPTION_INT:
+        return int_set(o, value);
+    case OPTION_REAL:
+        return real_set(o, value);
+    case OPTION_TEXT:
+        *(const char **)o->to = value;
+        return *value != 0;
+    case OPTION_LIST:
+        if (*value == 0 || list->n == TEXT_LIST_MAX) return false;
+        list->item[list->n++] = value;
+        return true;
+    }
+    return false;
+}
+
+/* Takes the option at argv[*i] and, where it is the next argument, its value. */
+static int option_take(char **argv, int argc, int *i, const Option *table, int n)
+{
+    const char *given = argv[*i], *name = given + 2, *equals = strchr(name, '=');
+    size_t length = equals ? (size_t)(equals - name) : strlen(name);
+    const Option *o = NULL;
+    for (int k = 0; k < n; k++)
+        if (strncmp(table[k].name, name, length) == 0 && table[k].name[length] == 0) o = &table[k];
+    if (o == NULL) return unknown(argv[0], given, table, n);
+    if (o->kind == OPTION_FLAG && equals) return bad_value(argv[0], o, equals + 1);
+    const char *value = equals ? equals + 1 : NULL;
+    if (o->kind != OPTION_FLAG && value == NULL) {
+        if (*i + 1 == argc) {
+            options_usage(argv[0], "--%s needs a value", o->name);
+            return -1;
+        }
+        value = argv[++*i];
+    }
+    return option_set(o, value) ? 0 : bad_value(argv[0], o, value);
+}
+
+int options_parse(int argc, char **argv, const Option *table, int n)
+{
+    int operands = 0;
+    bool ended = false;
+    for (int i = 1; i < argc; i++) {
+        const char *arg = argv[i];
+        if (ended || arg[0] != '-' || arg[1] == 0) {
+            argv[++operands] = argv[i];
+        } else if (strcmp(arg, "--") == 0) {
+            ended = true;
+        } else if (arg[1] != '-') {
+            return unknown(argv[0], arg, table, n);
+        } else {
+            TRY(option_take(argv, argc, &i, table, n));
+        }
+    }
+    return operands;
+}

@@ -1,0 +1,40 @@
+/* GNU long options from a table: --name VALUE, --name=VALUE, flags, "--" before operands that start
+ * with a dash. Options and operands may be mixed. */
+#ifndef TTT_CLI_OPTIONS_H
+#define TTT_CLI_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+enum { TEXT_LIST_MAX = 64 };
+
+typedef struct TextList {
+    int n;
+    const char *item[TEXT_LIST_MAX];
+} TextList;
+
+typedef enum OptionKind {
+    OPTION_FLAG, /* bool */
+    OPTION_TEXT, /* const char *, not empty */
+    OPTION_LIST, /* TextList: may be given several times */
+    OPTION_INT,  /* int64_t from min to max */
+    OPTION_REAL  /* double from min to max */
+} OptionKind;
+
+typedef struct Option {
+    const char *name; /* without the dashes */
+    OptionKind kind;
+    void *to;        /* set when the option is given; holds the default before */
+    double min, max; /* |bounds| of OPTION_INT stay below 2^53 */
+} Option;
+
+/* Sets what the table's options point to and moves the operands to argv[1...]. Returns their
+ * number, or -1 after a complaint as options_usage makes it. argv[0] is the command's name. */
+int options_parse(int argc, char **argv, const Option *table, int n);
+
+/* Prints "ttt NAME: text; see `ttt help NAME`" on standard error and returns EXIT_USAGE. */
+int options_usage(const char *name, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+#endif
