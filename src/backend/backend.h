@@ -43,14 +43,14 @@ void backend_copy(Backend *be, real *to, const real *from, size_t n);
 void backend_upload(Backend *be, real *to, const real *host, size_t n);
 void backend_download(Backend *be, real *host, const real *from, size_t n);
 
-/* Scratch of one thread (thread: omp_get_thread_num() inside a parallel region, else 0) that kernels use
- * between their own lines; slots keep two users in one call apart. Grows to the largest request, so
- * that after a first step nothing is allocated. Contents are undefined. */
+/* Scratch of one thread (thread: omp_get_thread_num() inside a parallel region, else 0) that
+ * kernels use between their own lines; slots keep two users in one call apart. Grows to the largest
+ * request, so that after a first step nothing is allocated. Contents are undefined. */
 typedef enum WorkSlot { WORK_GEMM_A, WORK_GEMM_B, WORK_KERNEL, WORK_SLOTS } WorkSlot;
 real *backend_work(Backend *be, int thread, WorkSlot slot, size_t n);
 
-/* Row-major C (M, N) = alpha op(A) op(B) + beta C, op(A) (M, K), op(B) (K, N); ld*: elements between
- * rows as stored. Uses all threads, or one when called inside a parallel region. */
+/* Row-major C (M, N) = alpha op(A) op(B) + beta C, op(A) (M, K), op(B) (K, N); ld*: elements
+ * between rows as stored. Uses all threads, or one when called inside a parallel region. */
 void gemm(Backend *be, Trans ta, Trans tb, int M, int N, int K, real alpha, const real *A, int lda,
           const real *B, int ldb, real beta, real *C, int ldc);
 

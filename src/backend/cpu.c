@@ -43,9 +43,13 @@ static bool has_avx512(void)
 }
 #endif
 
-static bool has_any(void) { return true; }
+static bool has_any(void)
+{
+    return true;
+}
 
-static const IsaEntry isas[] = { /* best first */
+static const IsaEntry isas[] = {
+    /* best first */
 #ifdef HAVE_ISA_AVX512
     {"avx512", &ops_avx512, has_avx512},
 #endif

@@ -11,7 +11,18 @@
 enum { ST_MAX_DIMS = 8 };
 
 typedef enum StType {
-    ST_F64, ST_F32, ST_F16, ST_BF16, ST_I64, ST_I32, ST_I16, ST_I8, ST_U64, ST_U32, ST_U16, ST_U8,
+    ST_F64,
+    ST_F32,
+    ST_F16,
+    ST_BF16,
+    ST_I64,
+    ST_I32,
+    ST_I16,
+    ST_I8,
+    ST_U64,
+    ST_U32,
+    ST_U16,
+    ST_U8,
     ST_BOOL
 } StType;
 
@@ -38,8 +49,8 @@ int st_open(StFile **out, const char *path, Err *err);
 void st_close(StFile *file); /* NULL is fine */
 int st_count(const StFile *file);
 const StTensor *st_at(const StFile *file, int i);
-const StTensor *st_find(const StFile *file, const char *name);     /* NULL when absent */
-const char *st_meta(const StFile *file, const char *key);          /* NULL when absent */
+const StTensor *st_find(const StFile *file, const char *name); /* NULL when absent */
+const char *st_meta(const StFile *file, const char *key);      /* NULL when absent */
 /* Converts any float type to float or double. */
 void st_to_f32(const StTensor *t, float *out);
 void st_to_f64(const StTensor *t, double *out);

@@ -1,4 +1,5 @@
-/* The block: see block.h. Every sub-layer is a forward and, below it, the same lines upside down. */
+/* The block: see block.h. Every sub-layer is a forward and, below it, the same lines upside down.
+ */
 #include "model/block.h"
 
 Param weight_of(const Weights *w, ParamId id, int layer)
@@ -7,7 +8,8 @@ Param weight_of(const Weights *w, ParamId id, int layer)
     ptrdiff_t at = w->fast ? inner_offset(&w->m->inner, id, layer) : -1;
     if (at >= 0)
         return (Param){w->fast + at, w->tangent ? w->tangent + at : NULL, w->m->inner.size};
-    return (Param){.v = w->m->params + e->offset + (size_t)(layer - e->first_layer) * e->layer_size};
+    return (Param){.v =
+                       w->m->params + e->offset + (size_t)(layer - e->first_layer) * e->layer_size};
 }
 
 Param grad_of(const Grads *g, ParamId id, int layer)
@@ -52,8 +54,10 @@ void block_acts_layout(BlockActs *acts, Arena *a, const Model *m, int layer, int
         bool wide = i == A_PRIME_H1 || i == A_PRIME_H3 || i == A_H1 || i == A_H3;
         size_t n = rows * (size_t)(wide ? c->intermediate_size : c->hidden_size);
         if ((prime && !has_prime(m, layer)) || i == A_X) continue;
-        if (i == A_K || i == A_V) acts->room[i].t = tangents ? arena_take(a, n) : NULL;
-        else acts->room[i] = take_dual(a, n, tangents);
+        if (i == A_K || i == A_V)
+            acts->room[i].t = tangents ? arena_take(a, n) : NULL;
+        else
+            acts->room[i] = take_dual(a, n, tangents);
     }
     acts->lse = arena_take(a, rows * (size_t)c->num_attention_heads);
 }
@@ -80,8 +84,14 @@ static Dual like(Dual storage, Dual dy)
     return (Dual){dy.v ? storage.v : NULL, dy.t ? storage.t : NULL};
 }
 
-static const ModelConfig *config_of(const BlockPass *p) { return &p->w->m->cfg.model; }
-static Backend *backend_of(const BlockPass *p) { return p->w->m->be; }
+static const ModelConfig *config_of(const BlockPass *p)
+{
+    return &p->w->m->cfg.model;
+}
+static Backend *backend_of(const BlockPass *p)
+{
+    return p->w->m->be;
+}
 
 static size_t hidden_elements(const BlockPass *p)
 {
@@ -293,11 +303,11 @@ typedef struct MlpNames {
     Act x, h1, h3, f, out;
 } MlpNames;
 
-static const MlpNames prime_mlp = {P_PRIME_NORM, P_PRIME_W1,  P_PRIME_W2,  P_PRIME_W3,
-                                   P_PRIME_POST_NORM, A_MID, A_PRIME_H1, A_PRIME_H3,
-                                   A_PRIME_OUT, A_POST_PRIME};
-static const MlpNames plain_mlp = {P_FFN_NORM, P_W1, P_W2, P_W3, P_FFN_POST_NORM,
-                                   A_POST_PRIME, A_H1, A_H3, A_F, A_OUT};
+static const MlpNames prime_mlp = {P_PRIME_NORM,      P_PRIME_W1,  P_PRIME_W2, P_PRIME_W3,
+                                   P_PRIME_POST_NORM, A_MID,       A_PRIME_H1, A_PRIME_H3,
+                                   A_PRIME_OUT,       A_POST_PRIME};
+static const MlpNames plain_mlp = {P_FFN_NORM,   P_W1, P_W2, P_W3, P_FFN_POST_NORM,
+                                   A_POST_PRIME, A_H1, A_H3, A_F,  A_OUT};
 
 static Dual mlp_part(const BlockPass *p, BlockActs *acts, const MlpNames *m, Dual x)
 {
@@ -347,7 +357,10 @@ Dual block_forward(const BlockPass *p, BlockActs *acts, Dual x)
 }
 
 /* dx below a sub-layer: at and under the first inner one, only the tangent slot is followed. */
-static Dual below_part(Dual dx, int part, int stop) { return part <= stop ? (Dual){.t = dx.t} : dx; }
+static Dual below_part(Dual dx, int part, int stop)
+{
+    return part <= stop ? (Dual){.t = dx.t} : dx;
+}
 
 Dual block_backward(const BlockPass *p, BlockActs *acts, Dual dx, int stop)
 {

@@ -1,5 +1,5 @@
-/* One Transformer block over a span of a stream, forward and backward; the only place that knows the
- * wiring:   x += post(attention(pre(x)));  [x += post(prime(pre(x)));]  x += post(mlp(pre(x)))
+/* One Transformer block over a span of a stream, forward and backward; the only place that knows
+ * the wiring:   x += post(attention(pre(x)));  [x += post(prime(pre(x)));]  x += post(mlp(pre(x)))
  *
  * Everything is Dual (ops/ops.h): plain training, the inner step and the meta-gradient are the same
  * lines with other pointers NULL. */
@@ -14,17 +14,23 @@ enum { PART_ATTENTION, PART_PRIME, PART_MLP, PARTS };
 
 /* What a block keeps from forward to backward; each (B, M, width). */
 typedef enum Act {
-    A_X,                            /* input                                   C */
-    A_Q_RAW, A_K_RAW,               /* projections before the norm             C */
-    A_Q,                            /* normed and rotated                      C */
-    A_K, A_V,                       /* tangents of the span's own keys, values C */
-    A_ATTENDED,                     /* heads' outputs                          C */
-    A_PROJECTED,                    /* times wo                                C */
-    A_MID,                          /* after attention                         C */
-    A_PRIME_H1, A_PRIME_H3,         /* prime MLP                               F */
-    A_PRIME_OUT, A_POST_PRIME,      /* its output, the sum after it            C */
-    A_H1, A_H3, A_F,                /* MLP; its output                     F F C */
-    A_OUT,                          /*                                         C */
+    A_X, /* input                                   C */
+    A_Q_RAW,
+    A_K_RAW, /* projections before the norm             C */
+    A_Q,     /* normed and rotated                      C */
+    A_K,
+    A_V,         /* tangents of the span's own keys, values C */
+    A_ATTENDED,  /* heads' outputs                          C */
+    A_PROJECTED, /* times wo                                C */
+    A_MID,       /* after attention                         C */
+    A_PRIME_H1,
+    A_PRIME_H3, /* prime MLP                               F */
+    A_PRIME_OUT,
+    A_POST_PRIME, /* its output, the sum after it            C */
+    A_H1,
+    A_H3,
+    A_F,   /* MLP; its output                     F F C */
+    A_OUT, /*                                         C */
     N_ACTS
 } Act;
 
@@ -51,10 +57,10 @@ typedef struct KvRows {
 /* The rows that a pass is over. */
 typedef struct Span {
     int B, M;
-    int64_t position; /* of the first row in the stream */
-    int first;        /* its row in KvRows */
+    int64_t position;      /* of the first row in the stream */
+    int first;             /* its row in KvRows */
     int64_t window, local; /* as in Window */
-    const real *rope; /* (M, D/2, 2) */
+    const real *rope;      /* (M, D/2, 2) */
 } Span;
 
 /* Which weights: the model's, or a sequence's adapted ones with their tangents. */
@@ -67,17 +73,17 @@ typedef struct Weights {
 /* Where gradients go; NULL: not wanted. */
 typedef struct Grads {
     const Model *m;
-    real *inner;   /* (B, P) value slot: gradient of the inner loss */
-    real *inner_t; /* (B, P) tangent slot of inner weights */
-    real *outer;   /* (table.size) tangent slot of all others */
+    real *inner;    /* (B, P) value slot: gradient of the inner loss */
+    real *inner_t;  /* (B, P) tangent slot of inner weights */
+    real *outer;    /* (table.size) tangent slot of all others */
     bool use_inner; /* the weights are adapted ones: inner parameters have their own slots */
 } Grads;
 
 Param weight_of(const Weights *w, ParamId id, int layer);
 Param grad_of(const Grads *g, ParamId id, int layer);
 
-/* Bump allocation over backend memory: the same layout code first with base NULL, to learn the size,
- * then for real. */
+/* Bump allocation over backend memory: the same layout code first with base NULL, to learn the
+ * size, then for real. */
 typedef struct Arena {
     real *base;
     size_t used;
@@ -91,7 +97,7 @@ void block_scratch_layout(BlockScratch *s, Arena *a, const Model *m, int B, int 
 
 typedef struct BlockPass {
     const Weights *w;
-    const Grads *g;   /* backward only */
+    const Grads *g; /* backward only */
     const KvRows *kv;
     const Span *span;
     BlockScratch *scratch;
@@ -102,7 +108,8 @@ typedef struct BlockPass {
 Dual block_forward(const BlockPass *p, BlockActs *acts, Dual x);
 
 /* dx: gradient of the output on entry, of the input on return, in the same storage. stop: the
- * sub-layer (PART_*) below whose input the value slot is not wanted; from there down dx.v is left NULL
+ * sub-layer (PART_*) below whose input the value slot is not wanted; from there down dx.v is left
+ * NULL
  * (-1: wanted everywhere, PARTS or more: nowhere tracked). Returns dx as it is below the block. */
 Dual block_backward(const BlockPass *p, BlockActs *acts, Dual dx, int stop);
 

@@ -22,10 +22,10 @@ typedef struct ModelConfig {
     int64_t mini_batch_size;     /* tokens per chunk, b */
     int64_t sliding_window_size; /* keys a query sees, itself included, W */
     int64_t seq_len, output_size, bos_token_id, eos_token_id;
-    int64_t suffix_len;          /* last blocks, run chunk by chunk in meta mode */
+    int64_t suffix_len; /* last blocks, run chunk by chunk in meta mode */
     double rms_norm_eps, initializer_range, rope_theta;
-    int seq_modeling_block;      /* SeqBlock */
-    int compute_dtype;           /* ComputeType */
+    int seq_modeling_block; /* SeqBlock */
+    int compute_dtype;      /* ComputeType */
     bool tie_word_embeddings, prime, qk_norm, pre_norm, post_norm;
 } ModelConfig;
 
@@ -47,8 +47,8 @@ typedef struct TrainingConfig {
     int64_t model_seed, data_seed;
     int64_t ilr_warmup_steps;
     double ilr_init;
-    int64_t inner_remat_freq;    /* segments are multiples of this many chunks */
-    int64_t activation_mb;       /* memory that one sweep may fill; longer sequences recompute */
+    int64_t inner_remat_freq; /* segments are multiples of this many chunks */
+    int64_t activation_mb;    /* memory that one sweep may fill; longer sequences recompute */
     int64_t eval_batch_size;
     SpecList spec_outer, spec_inner;
     OptimizerConfig optimizer_outer, optimizer_inner;
@@ -56,8 +56,8 @@ typedef struct TrainingConfig {
     char data_split[CFG_TEXT], eval_split[CFG_TEXT];
     char exp_dir[CFG_PATH], exp_folder[CFG_TEXT], exp_name[CFG_TEXT], checkpoint_path[CFG_PATH];
     char resume_exp_name[CFG_TEXT];
-    int64_t resume_step;         /* -1: newest */
-    int load_part;               /* LoadPart */
+    int64_t resume_step; /* -1: newest */
+    int load_part;       /* LoadPart */
     bool dummy_dataset, eval_mode;
 } TrainingConfig;
 
@@ -78,8 +78,8 @@ int config_check(const Config *c, Err *err);
 
 /* Composes from config_dir: its config.yaml, the groups that its defaults list or the overrides
  * name, then the overrides in order: "a.b=c", "+experiment=NAME", "model=NAME", "training=NAME". */
-int config_compose(Config *c, const char *config_dir, const char *const *overrides,
-                   int n_overrides, Err *err);
+int config_compose(Config *c, const char *config_dir, const char *const *overrides, int n_overrides,
+                   Err *err);
 
 /* The folder of configurations: given if not NULL, else $TTT_CONFIG_DIR, else ./configs, else
  * ../configs beside the program's folder, else that of the source tree. It holds a config.yaml. */

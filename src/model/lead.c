@@ -1,5 +1,6 @@
-/* The leading half: embedding and the blocks that no inner step touches; plain first-order training.
- * Its gradients travel in the tangent slot, where every outer gradient lives (ops/ops.h). */
+/* The leading half: embedding and the blocks that no inner step touches; plain first-order
+ * training. Its gradients travel in the tangent slot, where every outer gradient lives (ops/ops.h).
+ */
 #include "model/tail.h"
 
 int lead_layers(const Model *m)
@@ -11,13 +12,19 @@ int lead_layers(const Model *m)
 static Reach chunked_reach(const ModelConfig *c)
 {
     switch (c->seq_modeling_block) {
-    case SEQ_SWA: return (Reach){c->sliding_window_size, 0, c->sliding_window_size - 1};
-    case SEQ_SWA_FULL: return (Reach){c->sliding_window_size, c->mini_batch_size, 0};
-    default: return (Reach){0, c->mini_batch_size, 0};
+    case SEQ_SWA:
+        return (Reach){c->sliding_window_size, 0, c->sliding_window_size - 1};
+    case SEQ_SWA_FULL:
+        return (Reach){c->sliding_window_size, c->mini_batch_size, 0};
+    default:
+        return (Reach){0, c->mini_batch_size, 0};
     }
 }
 
-Reach tail_reach(const Model *m) { return chunked_reach(&m->cfg.model); }
+Reach tail_reach(const Model *m)
+{
+    return chunked_reach(&m->cfg.model);
+}
 
 Reach lead_reach(const Model *m)
 {
@@ -75,8 +82,8 @@ void lead_backward(const Model *m, Lead *l, const KvCache *kv, const Span *s, Bl
     Grads g = {.m = m, .outer = outer};
     Dual d = {.t = dx};
     for (int i = lead_layers(m) - 1; i >= 0; i--) {
-        BlockPass p = {.w = &w, .g = &g, .kv = &kv->layer[i], .span = s, .scratch = scratch,
-                       .layer = i};
+        BlockPass p = {
+            .w = &w, .g = &g, .kv = &kv->layer[i], .span = s, .scratch = scratch, .layer = i};
         d = block_backward(&p, &l->acts[i], d, PARTS);
     }
     const ParamEntry *wte = &m->table.entry[P_WTE];

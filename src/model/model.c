@@ -75,8 +75,8 @@ static void shape_text(char *out, size_t size, int n_dims, const int64_t *shape)
 {
     size_t used = 0;
     for (int i = 0; i < n_dims && used < size; i++)
-        used += (size_t)snprintf(out + used, size - used, "%s%lld", i ? ", " : "",
-                                 (long long)shape[i]);
+        used +=
+            (size_t)snprintf(out + used, size - used, "%s%lld", i ? ", " : "", (long long)shape[i]);
 }
 
 static int load_entry(Model *m, const ParamEntry *e, const StTensor *t, const char *path, Err *err)
@@ -100,7 +100,8 @@ static int load_entry(Model *m, const ParamEntry *e, const StTensor *t, const ch
     return 0;
 }
 
-static int load_entries(Model *m, const StFile *file, const char *path, const char *prefix, Err *err)
+static int load_entries(Model *m, const StFile *file, const char *path, const char *prefix,
+                        Err *err)
 {
     int found = 0;
     for (int id = 0; id < N_PARAMS; id++) {
@@ -122,8 +123,10 @@ static int load_entries(Model *m, const StFile *file, const char *path, const ch
         for (int id = 0; id < N_PARAMS && !known; id++)
             known = m->table.entry[id].present && !strcmp(m->table.entry[id].path, name);
         if (!known)
-            return err_set(err, "%s: tensor '%s' belongs to no part of this configuration "
-                           "(model.prime, model.tie_word_embeddings?)", path, name);
+            return err_set(err,
+                           "%s: tensor '%s' belongs to no part of this configuration "
+                           "(model.prime, model.tie_word_embeddings?)",
+                           path, name);
     }
     return 0;
 }
@@ -171,8 +174,11 @@ int model_save(const Model *m, const char *dir, Err *err)
     for (int id = 0; id < N_PARAMS; id++) {
         const ParamEntry *e = &m->table.entry[id];
         if (!e->present) continue;
-        StTensor t = {.name = e->path, .type = REAL_ST_TYPE, .n_dims = e->n_dims,
-                      .n_elements = (int64_t)e->size, .data = host + e->offset};
+        StTensor t = {.name = e->path,
+                      .type = REAL_ST_TYPE,
+                      .n_dims = e->n_dims,
+                      .n_elements = (int64_t)e->size,
+                      .data = host + e->offset};
         memcpy(t.shape, e->shape, sizeof e->shape);
         tensors[n++] = t;
     }
@@ -186,13 +192,21 @@ int model_save(const Model *m, const char *dir, Err *err)
 }
 
 /* Keys that change what the model computes from the same weights. */
-static const char *const digest_keys[] = {
-    "model.num_attention_heads", "model.mini_batch_size", "model.sliding_window_size",
-    "model.rms_norm_eps",        "model.bos_token_id",    "model.rope_theta",
-    "model.seq_modeling_block",  "model.qk_norm",         "model.pre_norm",
-    "model.post_norm",           "model.suffix_len",      "training.train_mode",
-    "training.spec_inner",       "training.optimizer_inner.lr",
-    "training.optimizer_inner.clip_gradient"};
+static const char *const digest_keys[] = {"model.num_attention_heads",
+                                          "model.mini_batch_size",
+                                          "model.sliding_window_size",
+                                          "model.rms_norm_eps",
+                                          "model.bos_token_id",
+                                          "model.rope_theta",
+                                          "model.seq_modeling_block",
+                                          "model.qk_norm",
+                                          "model.pre_norm",
+                                          "model.post_norm",
+                                          "model.suffix_len",
+                                          "training.train_mode",
+                                          "training.spec_inner",
+                                          "training.optimizer_inner.lr",
+                                          "training.optimizer_inner.clip_gradient"};
 
 void model_digest(const Model *m, char out[65])
 {
@@ -225,4 +239,7 @@ double inner_lr_at(const TrainingConfig *t, int64_t step)
     return t->ilr_init + (lr - t->ilr_init) * (progress < 1 ? progress : 1);
 }
 
-bool model_learns(const Model *m) { return m->inner.size > 0; }
+bool model_learns(const Model *m)
+{
+    return m->inner.size > 0;
+}

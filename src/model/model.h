@@ -1,5 +1,6 @@
-/* A model: its configuration, its parameters in one flat block, and which of them are inner (adapted
- * while reading). Saved as a folder: config.yaml and model.safetensors (published paths). */
+/* A model: its configuration, its parameters in one flat block, and which of them are inner
+ * (adapted while reading). Saved as a folder: config.yaml and model.safetensors (published paths).
+ */
 #ifndef TTT_MODEL_MODEL_H
 #define TTT_MODEL_MODEL_H
 
@@ -9,10 +10,10 @@
 
 typedef struct Model {
     Config cfg;
-    Backend *be;        /* not owned */
-    ParamTable table;   /* published tensors: path, shape, offset */
-    InnerTable inner;   /* the inner parameters' places */
-    real *params;       /* (table.size), backend memory */
+    Backend *be;      /* not owned */
+    ParamTable table; /* published tensors: path, shape, offset */
+    InnerTable inner; /* the inner parameters' places */
+    real *params;     /* (table.size), backend memory */
 } Model;
 
 /* A model with fresh weights: normal(0, initializer_range) matrices from model_seed, norms at 1. */

@@ -64,16 +64,15 @@ double optimizer_step(Model *m, Optimizer *o, const real *gradient)
     const OptimizerConfig *c = &m->cfg.training.optimizer_outer;
     double norm = gradient_norm(m, gradient);
     if (!isfinite(norm)) return norm;
-    AdamWStep step = {.lr = optimizer_lr(c, o->count),
-                      .b1 = c->b1,
-                      .b2 = c->b2,
-                      .eps = 1e-8,
-                      .weight_decay = c->weight_decay,
-                      .correction1 = 1 - pow(c->b1, (double)(o->count + 1)),
-                      .correction2 = 1 - pow(c->b2, (double)(o->count + 1)),
-                      .scale = c->clip_gradient > 0 && norm >= c->clip_gradient
-                                   ? c->clip_gradient / norm
-                                   : 1};
+    AdamWStep step = {
+        .lr = optimizer_lr(c, o->count),
+        .b1 = c->b1,
+        .b2 = c->b2,
+        .eps = 1e-8,
+        .weight_decay = c->weight_decay,
+        .correction1 = 1 - pow(c->b1, (double)(o->count + 1)),
+        .correction2 = 1 - pow(c->b2, (double)(o->count + 1)),
+        .scale = c->clip_gradient > 0 && norm >= c->clip_gradient ? c->clip_gradient / norm : 1};
     for (int id = 0; id < N_PARAMS; id++) {
         const ParamEntry *e = &m->table.entry[id];
         if (trained(m, e))

@@ -1,4 +1,5 @@
-/* The table of parameters and the selection of inner ones. To add a tensor: one ParamId, one row. */
+/* The table of parameters and the selection of inner ones. To add a tensor: one ParamId, one row.
+ */
 #include "model/params.h"
 
 #include <stdio.h>
@@ -15,9 +16,9 @@ typedef enum Use { BEFORE_TAIL, IN_TAIL, PRE_NORM, POST_NORM, QK_NORM } Use;
 typedef struct ParamRow {
     const char *path; /* published, stacked */
     Place place;
-    char dims[3];     /* C hidden, F ffn, V vocab, O output, D head */
+    char dims[3]; /* C hidden, F ffn, V vocab, O output, D head */
     bool is_norm;
-    Use use;          /* the switch that decides whether the loss depends on it */
+    Use use; /* the switch that decides whether the loss depends on it */
 } ParamRow;
 
 static const ParamRow rows[N_PARAMS] = {
@@ -47,11 +48,16 @@ static const ParamRow rows[N_PARAMS] = {
 static int64_t dim_size(char dim, const ModelConfig *c)
 {
     switch (dim) {
-    case 'C': return c->hidden_size;
-    case 'F': return c->intermediate_size;
-    case 'V': return c->vocab_size;
-    case 'O': return c->output_size;
-    default: return c->hidden_size / c->num_attention_heads;
+    case 'C':
+        return c->hidden_size;
+    case 'F':
+        return c->intermediate_size;
+    case 'V':
+        return c->vocab_size;
+    case 'O':
+        return c->output_size;
+    default:
+        return c->hidden_size / c->num_attention_heads;
     }
 }
 
@@ -88,17 +94,22 @@ void param_table_build(ParamTable *t, const ModelConfig *c)
     }
 }
 
-/* Whether a chunk's loss depends on this slice (the embedding's own role ended in the leading blocks;
- * a tied head reads it again). */
+/* Whether a chunk's loss depends on this slice (the embedding's own role ended in the leading
+ * blocks; a tied head reads it again). */
 static bool slice_live(ParamId id, bool in_suffix, const ModelConfig *c)
 {
     if (rows[id].place != ONCE && !in_suffix) return false;
     switch (rows[id].use) {
-    case BEFORE_TAIL: return c->tie_word_embeddings;
-    case PRE_NORM: return c->pre_norm;
-    case POST_NORM: return c->post_norm;
-    case QK_NORM: return c->qk_norm;
-    default: return true;
+    case BEFORE_TAIL:
+        return c->tie_word_embeddings;
+    case PRE_NORM:
+        return c->pre_norm;
+    case POST_NORM:
+        return c->post_norm;
+    case QK_NORM:
+        return c->qk_norm;
+    default:
+        return true;
     }
 }
 
@@ -106,10 +117,14 @@ static bool slice_live(ParamId id, bool in_suffix, const ModelConfig *c)
 static void slice_path(char *out, ParamId id, bool in_suffix)
 {
     const char *rest = rows[id].path, *part = in_suffix ? "suffix_blocks." : "prefix_blocks.";
-    if (rows[id].place == EVERY_BLOCK) rest += strlen(BLOCKS);
-    else if (rows[id].place == SUFFIX_BLOCK) rest += strlen(PRIME);
-    if (rows[id].place == ONCE) snprintf(out, PARAM_PATH_MAX, "%s", rest);
-    else snprintf(out, PARAM_PATH_MAX, ROOT "h.%s%s", part, rest);
+    if (rows[id].place == EVERY_BLOCK)
+        rest += strlen(BLOCKS);
+    else if (rows[id].place == SUFFIX_BLOCK)
+        rest += strlen(PRIME);
+    if (rows[id].place == ONCE)
+        snprintf(out, PARAM_PATH_MAX, "%s", rest);
+    else
+        snprintf(out, PARAM_PATH_MAX, ROOT "h.%s%s", part, rest);
 }
 
 static void add_slice(InnerTable *inner, const ParamEntry *e, ParamId id, int first, int n,
@@ -146,15 +161,17 @@ int inner_table_build(InnerTable *inner, const ParamTable *t, const Config *c, E
         const ParamEntry *e = &t->entry[id];
         if (!e->present) continue;
         if (rows[id].place == EVERY_BLOCK) add_slice(inner, e, (ParamId)id, 0, prefix, false, c);
-        if (rows[id].place == ONCE) add_slice(inner, e, (ParamId)id, 0, 0, false, c);
-        else add_slice(inner, e, (ParamId)id, prefix, layers - prefix, true, c);
+        if (rows[id].place == ONCE)
+            add_slice(inner, e, (ParamId)id, 0, 0, false, c);
+        else
+            add_slice(inner, e, (ParamId)id, prefix, layers - prefix, true, c);
     }
     if (inner->n > 0) return 0;
     inner_table_free(inner);
-    return err_set(err,
-                   "training.spec_inner selects no parameter of this model; for example "
-                   "['language_model.**.suffix_blocks.feed_forward_prime.**'] selects the prime MLPs "
-                   "(model.prime=true), 'language_model.**.suffix_blocks.**' whole blocks");
+    return err_set(
+        err, "training.spec_inner selects no parameter of this model; for example "
+             "['language_model.**.suffix_blocks.feed_forward_prime.**'] selects the prime MLPs "
+             "(model.prime=true), 'language_model.**.suffix_blocks.**' whole blocks");
 }
 
 void inner_table_free(InnerTable *inner)

@@ -10,24 +10,38 @@ typedef enum ParamId {
     P_WTE,
     P_LN_F,
     P_LM_HEAD,
-    P_WQ, P_WK, P_WV, P_WO, P_Q_NORM, P_K_NORM,
-    P_W1, P_W2, P_W3,
-    P_SEQ_NORM, P_SEQ_POST_NORM, P_FFN_NORM, P_FFN_POST_NORM,
-    P_PRIME_W1, P_PRIME_W2, P_PRIME_W3, P_PRIME_NORM, P_PRIME_POST_NORM,
+    P_WQ,
+    P_WK,
+    P_WV,
+    P_WO,
+    P_Q_NORM,
+    P_K_NORM,
+    P_W1,
+    P_W2,
+    P_W3,
+    P_SEQ_NORM,
+    P_SEQ_POST_NORM,
+    P_FFN_NORM,
+    P_FFN_POST_NORM,
+    P_PRIME_W1,
+    P_PRIME_W2,
+    P_PRIME_W3,
+    P_PRIME_NORM,
+    P_PRIME_POST_NORM,
     N_PARAMS
 } ParamId;
 
 enum { PARAM_PATH_MAX = 128 };
 
 typedef struct ParamEntry {
-    bool present;                /* lm_head and the prime tensors are optional */
-    char path[PARAM_PATH_MAX];   /* published path, layers stacked on the leading axis */
+    bool present;              /* lm_head and the prime tensors are optional */
+    char path[PARAM_PATH_MAX]; /* published path, layers stacked on the leading axis */
     int n_dims;
     int64_t shape[3];
-    int first_layer, n_layers;   /* the blocks it belongs to; 0 layers: not in a block */
-    size_t offset, size;         /* in the flat block */
-    size_t layer_size;           /* size / n_layers, or size */
-    bool is_norm;                /* starts at 1 instead of random */
+    int first_layer, n_layers; /* the blocks it belongs to; 0 layers: not in a block */
+    size_t offset, size;       /* in the flat block */
+    size_t layer_size;         /* size / n_layers, or size */
+    bool is_norm;              /* starts at 1 instead of random */
 } ParamEntry;
 
 typedef struct ParamTable {
@@ -41,17 +55,17 @@ typedef struct InnerSlice {
     ParamId id;
     char path[PARAM_PATH_MAX];
     int first_layer, n_layers;
-    size_t param_offset, size;   /* in the flat block of parameters */
-    bool live;                   /* the chunk loss depends on it; else its gradient is zero */
-    size_t inner_offset;         /* of a live slice, in one sequence's vector of inner weights */
+    size_t param_offset, size; /* in the flat block of parameters */
+    bool live;                 /* the chunk loss depends on it; else its gradient is zero */
+    size_t inner_offset;       /* of a live slice, in one sequence's vector of inner weights */
 } InnerSlice;
 
 typedef struct InnerTable {
     int n;
     InnerSlice slice[2 * N_PARAMS];
-    size_t size;                 /* elements of one sequence's live inner weights, P */
+    size_t size; /* elements of one sequence's live inner weights, P */
     int n_layers;
-    ptrdiff_t *at;               /* (N_PARAMS, n_layers): offset in P, or -1 */
+    ptrdiff_t *at; /* (N_PARAMS, n_layers): offset in P, or -1 */
 } InnerTable;
 
 void param_table_build(ParamTable *t, const ModelConfig *c);

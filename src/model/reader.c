@@ -1,6 +1,6 @@
 /* Reading a stream: see reader.h. A piece of text takes one of two ways: a whole chunk whose last
- * target is at hand is scored and learned from in one pass; anything else is appended row by row and
- * learned from when the chunk is full and its last target arrives. */
+ * target is at hand is scored and learned from in one pass; anything else is appended row by row
+ * and learned from when the chunk is full and its last target arrives. */
 #include "model/reader.h"
 
 #include <math.h>
@@ -44,8 +44,9 @@ static void start_weights(Reader *r)
 int reader_create(Reader **out, Model *m, bool learn, double inner_lr, Err *err)
 {
     if (learn && !model_learns(m))
-        return err_set(err, "this model was not meta-trained: it has no inner weights to learn with; "
-                            "read without learning");
+        return err_set(err,
+                       "this model was not meta-trained: it has no inner weights to learn with; "
+                       "read without learning");
     Reader *r = calloc(1, sizeof *r);
     CHECK(r, "out of memory");
     r->m = m;
@@ -83,8 +84,14 @@ void reader_free(Reader *r)
     free(r);
 }
 
-void reader_set_learning(Reader *r, bool learn) { r->learn = learn && model_learns(r->m); }
-bool reader_learning(const Reader *r) { return r->learn; }
+void reader_set_learning(Reader *r, bool learn)
+{
+    r->learn = learn && model_learns(r->m);
+}
+bool reader_learning(const Reader *r)
+{
+    return r->learn;
+}
 
 void reader_counters(const Reader *r, ReaderCounters *c)
 {
@@ -122,8 +129,12 @@ static void place_rope(Reader *r, int64_t start, int M)
 
 static TailPass reader_pass(Reader *r, const Span *span)
 {
-    return (TailPass){.m = r->m, .tail = &r->tail, .kv = &r->kv, .span = span,
-                      .scratch = &r->scratch, .w = {.m = r->m, .fast = r->m->inner.size ? r->fast : NULL}};
+    return (TailPass){.m = r->m,
+                      .tail = &r->tail,
+                      .kv = &r->kv,
+                      .span = span,
+                      .scratch = &r->scratch,
+                      .w = {.m = r->m, .fast = r->m->inner.size ? r->fast : NULL}};
 }
 
 /* Rows [fill, fill + n) of the chunk through both halves: hidden states in r->tail.hidden. */
@@ -174,7 +185,8 @@ static int finish_chunk(Reader *r, const Span *span, Err *err)
     tail_loss(&p, r->targets, r->learn, 0, &g, NULL);
     chunk_losses(r->m, &loss, r->tail.nll, r->targets, 1, span->M);
     if (!isfinite(loss))
-        return err_set(err, "the loss is not finite in the chunk that ends at token %lld; nothing was "
+        return err_set(err,
+                       "the loss is not finite in the chunk that ends at token %lld; nothing was "
                        "learned from it; read with a lower inner learning rate",
                        (long long)(span->position + span->M));
     r->counters.last_chunk_loss = loss;
@@ -184,7 +196,8 @@ static int finish_chunk(Reader *r, const Span *span, Err *err)
     real norm;
     backend_download(be, &norm, r->norm, 1);
     if (!isfinite((double)norm))
-        return err_set(err, "the inner gradient is not finite in the chunk that ends at token %lld; "
+        return err_set(err,
+                       "the inner gradient is not finite in the chunk that ends at token %lld; "
                        "nothing was learned from it; read with a lower inner learning rate",
                        (long long)(span->position + span->M));
     real *adapted = r->next;
@@ -287,10 +300,11 @@ static int check_tokens(const Reader *r, const int32_t *tokens, size_t n, Err *e
     int64_t V = r->m->cfg.model.vocab_size;
     for (size_t i = 0; i < n; i++)
         if (tokens[i] < 0 || tokens[i] >= V)
-            return err_set(err, "token %zu of %zu is %d, outside the model's vocabulary 0..%lld", i, n,
-                           (int)tokens[i], (long long)(V - 1));
+            return err_set(err, "token %zu of %zu is %d, outside the model's vocabulary 0..%lld", i,
+                           n, (int)tokens[i], (long long)(V - 1));
     if (r->history < 0 && r->counters.tokens + (int64_t)n > r->m->cfg.model.seq_len)
-        return err_set(err, "full attention reads at most model.seq_len = %lld tokens; a window "
+        return err_set(err,
+                       "full attention reads at most model.seq_len = %lld tokens; a window "
                        "(model.seq_modeling_block=SWA) reads without limit",
                        (long long)r->m->cfg.model.seq_len);
     return 0;

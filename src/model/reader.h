@@ -1,5 +1,6 @@
 /* One reader of a stream: adapted weights, windows, unfinished chunk, counters. Fed token by token,
- * chunk by chunk or all at once it gives the same scores. Its memory does not grow with what it read.
+ * chunk by chunk or all at once it gives the same scores. Its memory does not grow with what it
+ * read.
  *
  * A chunk is learned from when its last target, the first token after it, is known. */
 #ifndef TTT_MODEL_READER_H
@@ -10,10 +11,10 @@
 typedef struct Reader Reader;
 
 typedef struct ReaderCounters {
-    int64_t tokens;          /* fed */
-    int64_t steps;           /* inner steps taken */
-    int64_t pending;         /* inputs of the unfinished chunk */
-    double last_chunk_loss;  /* NaN before the first */
+    int64_t tokens;         /* fed */
+    int64_t steps;          /* inner steps taken */
+    int64_t pending;        /* inputs of the unfinished chunk */
+    double last_chunk_loss; /* NaN before the first */
     double last_grad_norm;
     double last_step_seconds;
 } ReaderCounters;
@@ -27,15 +28,16 @@ void reader_counters(const Reader *r, ReaderCounters *c);
 size_t reader_state_bytes(const Reader *r);
 
 /* nll: NULL, or (n): -log p(tokens[i] | all before); 0 for the first token of the stream. Fails on
- * an id outside the vocabulary and on a NaN or Inf in loss or gradient, before the weights change. */
+ * an id outside the vocabulary and on a NaN or Inf in loss or gradient, before the weights change.
+ */
 int reader_feed(Reader *r, const int32_t *tokens, size_t n, double *nll, Err *err);
 /* log-softmax over the vocabulary for the next token; fails before the first token. */
 int reader_logprobs(Reader *r, float *out, Err *err);
 
 /* The state as named host arrays, for saving: visit is called once per array. */
 typedef struct ReaderArray {
-    const char *name;        /* "fast/<path>", "window/k", "window/v", "chunk/hidden", ... */
-    bool integer;            /* int32 data instead of real */
+    const char *name; /* "fast/<path>", "window/k", "window/v", "chunk/hidden", ... */
+    bool integer;     /* int32 data instead of real */
     int n_dims;
     int64_t shape[4];
     const void *data;

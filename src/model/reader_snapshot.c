@@ -5,7 +5,10 @@
 
 #include "model/reader_state.h"
 
-static int64_t rows_held(const Reader *r) { return r->counters.tokens - r->kv_base; }
+static int64_t rows_held(const Reader *r)
+{
+    return r->counters.tokens - r->kv_base;
+}
 
 static ReaderArray *add_array(ReaderSnapshot *s, const char *name, const void *data, int n_dims,
                               int64_t d0, int64_t d1, int64_t d2)
@@ -30,8 +33,8 @@ static void snapshot_fast(const Reader *r, ReaderSnapshot *s, Storage *store, re
         const ParamEntry *e = &r->m->table.entry[slice->id];
         snprintf(store->names[i], sizeof store->names[i], "fast/%s", slice->path);
         backend_download(r->m->be, *at, r->fast + slice->inner_offset, slice->size);
-        ReaderArray *a = add_array(s, store->names[i], *at, e->n_dims, e->shape[0], e->shape[1],
-                                   e->shape[2]);
+        ReaderArray *a =
+            add_array(s, store->names[i], *at, e->n_dims, e->shape[0], e->shape[1], e->shape[2]);
         if (slice->n_layers) a->shape[0] = slice->n_layers;
         *at += slice->size;
     }

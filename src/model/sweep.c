@@ -1,14 +1,24 @@
-/* The passes of a sweep over time. Read sweep_run first: forward over segments, then the reverse. */
+/* The passes of a sweep over time. Read sweep_run first: forward over segments, then the reverse.
+ */
 #include "model/sweep.h"
 
 #include <string.h>
 
 #include "model/sweep_state.h"
 
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t min64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
 
-static size_t hidden(const Sweep *s) { return (size_t)s->m->cfg.model.hidden_size; }
-static size_t adapted(const Sweep *s) { return (size_t)s->o.batch * s->m->inner.size; }
+static size_t hidden(const Sweep *s)
+{
+    return (size_t)s->m->cfg.model.hidden_size;
+}
+static size_t adapted(const Sweep *s)
+{
+    return (size_t)s->o.batch * s->m->inner.size;
+}
 
 /* Adapted weights before chunk `local` of the segment. */
 static real *fast_at(const Sweep *s, int64_t local)
@@ -31,7 +41,7 @@ typedef struct Run {
     const int32_t *tokens; /* (B, T+1) */
     double inner_lr;
     real *gradient;
-    double chunk_weight;   /* of one chunk of one sequence in the outer loss */
+    double chunk_weight; /* of one chunk of one sequence in the outer loss */
     SweepReport *report;
 } Run;
 
@@ -57,8 +67,8 @@ static Span span_at(const Sweep *s, int64_t start, int M, int64_t segment_start,
                   .rope = s->rope + (size_t)(start - segment_start) * D};
 }
 
-/* Rows [at, at + M) as a span (B, M, C), to or from the chunks' own arrays, which follow each other as
- * (B, rows of the chunk, C). Spans and chunks need not begin together. */
+/* Rows [at, at + M) as a span (B, M, C), to or from the chunks' own arrays, which follow each other
+ * as (B, rows of the chunk, C). Spans and chunks need not begin together. */
 static void between_span_and_chunks(const Sweep *s, real *span_rows, real *chunk_rows, int64_t at,
                                     int M, int64_t segment_start, bool to_chunks)
 {
@@ -69,12 +79,13 @@ static void between_span_and_chunks(const Sweep *s, real *span_rows, real *chunk
         int64_t length = min64(s->chunk, s->o.length - begin);
         rows = min64(begin + length - position, M - done);
         step = (size_t)length * C;
-        real *chunk = chunk_rows + (size_t)(begin - segment_start) * B * C +
-                      (size_t)(position - begin) * C;
+        real *chunk =
+            chunk_rows + (size_t)(begin - segment_start) * B * C + (size_t)(position - begin) * C;
         real *span = span_rows + (size_t)done * C;
         if (to_chunks)
             be->ops->copy_rows(be, chunk, step, span, (size_t)M * C, (int)B, (int)rows, (int)C);
-        else be->ops->copy_rows(be, span, (size_t)M * C, chunk, step, (int)B, (int)rows, (int)C);
+        else
+            be->ops->copy_rows(be, span, (size_t)M * C, chunk, step, (int)B, (int)rows, (int)C);
     }
 }
 
@@ -121,8 +132,12 @@ static void inner_step(Sweep *s, const Run *r, int64_t local, int64_t chunk)
 
 static TailPass tail_pass(Sweep *s, const Span *span, real *fast, real *tangent)
 {
-    return (TailPass){.m = s->m, .tail = &s->tail, .kv = &s->kv, .span = span,
-                      .scratch = &s->scratch, .w = {s->m, fast, tangent}};
+    return (TailPass){.m = s->m,
+                      .tail = &s->tail,
+                      .kv = &s->kv,
+                      .span = span,
+                      .scratch = &s->scratch,
+                      .w = {s->m, fast, tangent}};
 }
 
 /* Scores one chunk and, when learning, takes the inner step. The reverse runs every chunk again and
@@ -161,7 +176,8 @@ static void forward_segment(Sweep *s, const Run *r, int64_t index, bool reverse_
         forward_chunk(s, r, at, (int)min64(s->chunk, end - at), start, reverse_follows);
 }
 
-/* ------------------------------------------------------------------------------ between segments */
+/* ------------------------------------------------------------------------------ between segments
+ */
 
 /* Moves the rows that the next segment needs to the front, and its weights to the first slot. */
 static void advance(Sweep *s, int64_t index)
@@ -230,7 +246,8 @@ static void retreat_gradients(Sweep *s, int64_t index)
     for (int l = 0; l < s->kv.n_layers; l++)
         for (int b = 0; b < s->o.batch; b++) {
             KvRows *kv = &s->kv.layer[l];
-            real *rows[2] = {kv->dk + (size_t)b * kv->grad_step, kv->dv + (size_t)b * kv->grad_step};
+            real *rows[2] = {kv->dk + (size_t)b * kv->grad_step,
+                             kv->dv + (size_t)b * kv->grad_step};
             for (int i = 0; i < 2; i++) {
                 backend_copy(s->m->be, rows[i] + to, rows[i], n);
                 backend_zero(s->m->be, rows[i], to);
@@ -241,7 +258,8 @@ static void retreat_gradients(Sweep *s, int64_t index)
 
 /* One chunk of the meta-gradient (docs/math.md): v = dL/dW after the chunk becomes the tangent u of
  * the weights before it; the tangent slots of the dual pass are the outer gradients, and v grows by
- * that of the inner weights. The last chunk's step has no effect, so nothing has a tangent there. */
+ * that of the inner weights. The last chunk's step has no effect, so nothing has a tangent there.
+ */
 static void reverse_chunk(Sweep *s, const Run *r, int64_t start, int M, int64_t segment_start)
 {
     const OptimizerConfig *inner = &s->m->cfg.training.optimizer_inner;

@@ -1,8 +1,8 @@
 /* Training and evaluation of whole sequences: the one place that knows chunks in time.
  *
- * Forward: leading blocks over the sequence, then chunk by chunk the tail blocks, the loss, and (when
- * learning) the inner step. Reverse, when a gradient is wanted: the exact meta-gradient, one dual
- * forward and backward per chunk (docs/math.md). The sequence is cut into segments; only one
+ * Forward: leading blocks over the sequence, then chunk by chunk the tail blocks, the loss, and
+ * (when learning) the inner step. Reverse, when a gradient is wanted: the exact meta-gradient, one
+ * dual forward and backward per chunk (docs/math.md). The sequence is cut into segments; only one
  * segment's activations exist at a time, earlier ones are run again from the state saved at their
  * start. */
 #ifndef TTT_MODEL_SWEEP_H
@@ -11,16 +11,16 @@
 #include "model/model.h"
 
 typedef struct SweepPlan {
-    int64_t chunks, segments, segment_chunks; /* per sequence */
+    int64_t chunks, segments, segment_chunks;                /* per sequence */
     size_t activations, windows, adapted, states, gradients; /* bytes of each family */
-    size_t total;                             /* bytes of all of them */
+    size_t total;                                            /* bytes of all of them */
 } SweepPlan;
 
 typedef struct SweepOptions {
-    int batch;         /* sequences in lockstep, B */
-    int64_t length;    /* tokens per sequence, T */
-    bool gradient;     /* keep what the reverse needs */
-    bool learn;        /* take inner steps; false scores with the initial weights */
+    int batch;      /* sequences in lockstep, B */
+    int64_t length; /* tokens per sequence, T */
+    bool gradient;  /* keep what the reverse needs */
+    bool learn;     /* take inner steps; false scores with the initial weights */
 } SweepOptions;
 
 /* What one run reports; NULL: not wanted. Host memory, double whatever `real` is. */

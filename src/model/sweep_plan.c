@@ -6,8 +6,14 @@
 
 enum { SPAN_ROWS = 512 };
 
-static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t ceil_div(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
+}
+static int64_t min64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
 
 int64_t sweep_past(const Sweep *s, int64_t index)
 {
@@ -144,8 +150,8 @@ static void try_segment(Sweep *s, int64_t chunks)
     sweep_layout(s, &s->plan);
 }
 
-/* The longest segment whose activations, adapted weights and saved states fit the budget; the shortest
- * when none does. Longer segments mean less recomputation. */
+/* The longest segment whose activations, adapted weights and saved states fit the budget; the
+ * shortest when none does. Longer segments mean less recomputation. */
 static void choose_segment(Sweep *s)
 {
     const TrainingConfig *t = &s->m->cfg.training;
@@ -194,7 +200,8 @@ SweepPlan sweep_plan(const Model *m, const SweepOptions *o)
 int sweep_create(Sweep **out, Model *m, const SweepOptions *o, Err *err)
 {
     if (o->batch < 1 || o->length < 1)
-        return err_set(err, "a sweep needs at least one sequence of one token (batch %d, length %lld)",
+        return err_set(err,
+                       "a sweep needs at least one sequence of one token (batch %d, length %lld)",
                        o->batch, (long long)o->length);
     Sweep *s = sweep_shape(m, o);
     s->memory = backend_alloc(m->be, s->elements);

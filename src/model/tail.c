@@ -36,15 +36,21 @@ void tail_layout(Tail *t, Arena *a, const Model *m, int B, int M, bool gradient)
     t->nll = arena_take(a, rows);
 }
 
-/* The sub-layer (counted through the tail) of the first inner weight; past the last one when none. */
+/* The sub-layer (counted through the tail) of the first inner weight; past the last one when none.
+ */
 static int first_inner_part(const Model *m)
 {
-    static const int part_of[N_PARAMS] = {
-        [P_W1] = PART_MLP,           [P_W2] = PART_MLP,
-        [P_W3] = PART_MLP,           [P_FFN_NORM] = PART_MLP,
-        [P_FFN_POST_NORM] = PART_MLP, [P_PRIME_W1] = PART_PRIME,
-        [P_PRIME_W2] = PART_PRIME,   [P_PRIME_W3] = PART_PRIME,
-        [P_PRIME_NORM] = PART_PRIME, [P_PRIME_POST_NORM] = PART_PRIME}; /* others: attention, 0 */
+    static const int part_of[N_PARAMS] = {[P_W1] = PART_MLP,
+                                          [P_W2] = PART_MLP,
+                                          [P_W3] = PART_MLP,
+                                          [P_FFN_NORM] = PART_MLP,
+                                          [P_FFN_POST_NORM] = PART_MLP,
+                                          [P_PRIME_W1] = PART_PRIME,
+                                          [P_PRIME_W2] = PART_PRIME,
+                                          [P_PRIME_W3] = PART_PRIME,
+                                          [P_PRIME_NORM] = PART_PRIME,
+                                          [P_PRIME_POST_NORM] =
+                                              PART_PRIME}; /* others: attention, 0 */
     int first = PARTS * tail_blocks(m);
     for (int i = 0; i < m->inner.n; i++) {
         const InnerSlice *s = &m->inner.slice[i];
@@ -71,8 +77,11 @@ void tail_forward(const TailPass *p, real *x)
     Tail *t = p->tail;
     int lead = lead_layers(p->m), n = tail_blocks(p->m);
     for (int i = 0; i < n; i++) {
-        BlockPass b = {.w = &p->w, .kv = &p->kv->layer[lead + i], .span = p->span,
-                       .scratch = p->scratch, .layer = lead + i};
+        BlockPass b = {.w = &p->w,
+                       .kv = &p->kv->layer[lead + i],
+                       .span = p->span,
+                       .scratch = p->scratch,
+                       .layer = lead + i};
         block_forward(&b, &t->acts[i], block_input(p, i, x));
     }
     Dual last = block_input(p, n, x);
@@ -157,8 +166,12 @@ void tail_loss(const TailPass *p, const int32_t *target, bool inner_seed, double
                               (int)c->hidden_size, c->rms_norm_eps);
     dx = below;
     for (int i = n - 1; i >= 0 && (dx.v || dx.t); i--) {
-        BlockPass b = {.w = &p->w, .g = g, .kv = &p->kv->layer[lead + i], .span = p->span,
-                       .scratch = p->scratch, .layer = lead + i};
+        BlockPass b = {.w = &p->w,
+                       .g = g,
+                       .kv = &p->kv->layer[lead + i],
+                       .span = p->span,
+                       .scratch = p->scratch,
+                       .layer = lead + i};
         dx = block_backward(&b, &t->acts[i], dx, stop - PARTS * i);
     }
     if (dx_out)

@@ -50,7 +50,7 @@ typedef struct Tail {
     Dual seed;       /* (B, M) */
     Dual logits;     /* (rows, V) */
     int rows;
-    real *nll;       /* (B, M) */
+    real *nll; /* (B, M) */
 } Tail;
 
 void tail_layout(Tail *t, Arena *a, const Model *m, int B, int M, bool gradient);

@@ -1,14 +1,12 @@
 /* Softmax attention over each query's visible keys, a strip of queries at a time; never T x T.
  *   s = q k^T / sqrt(D),  p = softmax(s),  o = p v
- *   tangent             st = (qt k^T + q kt^T) / sqrt(D),  pt = p (st - sum p st),  ot = pt v + p vt
- *   gradient            dp = do v^T,  ds = p (dp - sum p dp),
- *                       dq = ds k / sqrt(D),  dk = ds^T q / sqrt(D),  dv = p^T do
- *   tangent of gradient dpt = dot v^T + do vt^T,
- *                       dst = pt (dp - sum p dp) + p (dpt - sum (pt dp + p dpt)),
- *                       dqt = (dst k + ds kt) / sqrt(D),  dkt = (dst^T q + ds^T qt) / sqrt(D),
- *                       dvt = pt^T do + p^T dot
- * Keys before the span (its past) have no tangent and take no value-slot gradient: the inner loss
- * holds them constant. Threads split sequences and heads, so sums have one order. */
+ *   tangent             st = (qt k^T + q kt^T) / sqrt(D),  pt = p (st - sum p st),  ot = pt v + p
+ * vt gradient            dp = do v^T,  ds = p (dp - sum p dp), dq = ds k / sqrt(D),  dk = ds^T q /
+ * sqrt(D),  dv = p^T do tangent of gradient dpt = dot v^T + do vt^T, dst = pt (dp - sum p dp) + p
+ * (dpt - sum (pt dp + p dpt)), dqt = (dst k + ds kt) / sqrt(D),  dkt = (dst^T q + ds^T qt) /
+ * sqrt(D), dvt = pt^T do + p^T dot Keys before the span (its past) have no tangent and take no
+ * value-slot gradient: the inner loss holds them constant. Threads split sequences and heads, so
+ * sums have one order. */
 #include <math.h>
 #include <omp.h>
 #include <string.h>
@@ -24,12 +22,12 @@ typedef struct Strip {
     const Window *w;
     int b, M, C, D;
     real scale;
-    size_t head;      /* h * D */
-    size_t key_base;  /* b * step + head */
-    size_t own_base;  /* b * M * C + head: of (B, M, C) arrays */
-    int query, n;     /* first query of the strip, their number */
-    int key, n_keys;  /* first key row, number of key rows */
-    int own, n_own;   /* the span's own keys among them: column where they start, their number */
+    size_t head;     /* h * D */
+    size_t key_base; /* b * step + head */
+    size_t own_base; /* b * M * C + head: of (B, M, C) arrays */
+    int query, n;    /* first query of the strip, their number */
+    int key, n_keys; /* first key row, number of key rows */
+    int own, n_own;  /* the span's own keys among them: column where they start, their number */
     real *p, *pt, *dp, *dpt; /* (n, n_keys) */
 } Strip;
 
@@ -78,7 +76,10 @@ static real *at_query(const Strip *s, real *x)
     return x ? x + s->own_base + (size_t)s->query * (size_t)s->C : NULL;
 }
 
-static size_t key_at(const Strip *s) { return s->key_base + (size_t)s->key * (size_t)s->C; }
+static size_t key_at(const Strip *s)
+{
+    return s->key_base + (size_t)s->key * (size_t)s->C;
+}
 
 /* An array of the span's own rows (B, M, C) at the strip's first own key. */
 static size_t own_at(const Strip *s)
@@ -172,23 +173,27 @@ static void softmax_tangent_row(real *pt, const real *p, int from, int to, int n
     clear_outside(pt, from, to, n);
 }
 
-/* Fills s->p, and s->pt when a query or key has a tangent (returned). lse: (M) of this head, written
- * when `fresh`, else used. */
+/* Fills s->p, and s->pt when a query or key has a tangent (returned). lse: (M) of this head,
+ * written when `fresh`, else used. */
 static bool strip_probabilities(const Strip *s, Dual q, real *lse, bool fresh)
 {
     const Window *w = s->w;
     const real *qv = at_query(s, q.v), *qt = at_query(s, q.t);
     bool tangent = qt || w->kt;
     times_keys(s, s->scale, s->p, qv, w->k);
-    if (qt) times_keys(s, s->scale, s->pt, qt, w->k);
-    else if (tangent) memset(s->pt, 0, (size_t)s->n * (size_t)s->n_keys * sizeof *s->pt);
+    if (qt)
+        times_keys(s, s->scale, s->pt, qt, w->k);
+    else if (tangent)
+        memset(s->pt, 0, (size_t)s->n * (size_t)s->n_keys * sizeof *s->pt);
     if (w->kt) add_times_own(s, s->scale, s->pt, qv, w->kt);
     for (int i = 0; i < s->n; i++) {
         int from, to;
         visible_columns(s, i, &from, &to);
         real *p = s->p + (size_t)i * (size_t)s->n_keys;
-        if (fresh) lse[s->query + i] = softmax_row(p, from, to, s->n_keys);
-        else softmax_row_known(p, lse[s->query + i], from, to, s->n_keys);
+        if (fresh)
+            lse[s->query + i] = softmax_row(p, from, to, s->n_keys);
+        else
+            softmax_row_known(p, lse[s->query + i], from, to, s->n_keys);
         if (tangent)
             softmax_tangent_row(s->pt + (size_t)i * (size_t)s->n_keys, p, from, to, s->n_keys);
     }
@@ -202,7 +207,8 @@ static void forward_strip(const Strip *s, Dual o, real *lse, Dual q)
     weigh_keys(s, 1, at_query(s, o.v), s->p, w->v, 0);
     real *ot = at_query(s, o.t);
     if (!ot) return;
-    if (tangent) weigh_keys(s, 1, ot, s->pt, w->v, 0);
+    if (tangent)
+        weigh_keys(s, 1, ot, s->pt, w->v, 0);
     else
         for (int i = 0; i < s->n; i++)
             memset(ot + (size_t)i * (size_t)s->C, 0, (size_t)s->D * sizeof *ot);
@@ -257,19 +263,23 @@ static void score_gradient_tangent(const Strip *s, bool tangent)
     }
 }
 
-/* One gradient without tangents: the inner loss's (own keys only) or, in the tangent slot, an ordinary
- * one (all keys). */
+/* One gradient without tangents: the inner loss's (own keys only) or, in the tangent slot, an
+ * ordinary one (all keys). */
 static void backward_strip_plain(const Strip *s, real *dq, const WindowGrad *g, const real *d_o,
                                  const real *q, bool inner)
 {
     const Window *w = s->w;
     times_keys(s, 1, s->dp, d_o, w->v);
-    if (inner) add_to_own(s, 1, g->own_dv, s->p, d_o);
-    else add_to_keys(s, g, 1, g->dv, s->p, d_o);
+    if (inner)
+        add_to_own(s, 1, g->own_dv, s->p, d_o);
+    else
+        add_to_keys(s, g, 1, g->dv, s->p, d_o);
     score_gradient(s);
     weigh_keys(s, s->scale, dq, s->dp, w->k, 0);
-    if (inner) add_to_own(s, s->scale, g->own_dk, s->dp, q);
-    else add_to_keys(s, g, s->scale, g->dk, s->dp, q);
+    if (inner)
+        add_to_own(s, s->scale, g->own_dk, s->dp, q);
+    else
+        add_to_keys(s, g, s->scale, g->dk, s->dp, q);
 }
 
 static void backward_strip_dual(const Strip *s, Dual dq, const WindowGrad *g, Dual d_o, Dual q,
@@ -294,13 +304,16 @@ static void backward_strip_dual(const Strip *s, Dual dq, const WindowGrad *g, Du
     if (g->own_dk) add_to_own(s, s->scale, g->own_dk, s->dp, qv);
 }
 
-static void backward_strip(const Strip *s, Dual dq, const WindowGrad *g, Dual d_o, real *lse, Dual q)
+static void backward_strip(const Strip *s, Dual dq, const WindowGrad *g, Dual d_o, real *lse,
+                           Dual q)
 {
     bool tangent = strip_probabilities(s, q, lse, false);
-    if (d_o.v && d_o.t) backward_strip_dual(s, dq, g, d_o, q, tangent);
+    if (d_o.v && d_o.t)
+        backward_strip_dual(s, dq, g, d_o, q, tangent);
     else if (d_o.v)
         backward_strip_plain(s, at_query(s, dq.v), g, at_query(s, d_o.v), at_query(s, q.v), true);
-    else backward_strip_plain(s, at_query(s, dq.t), g, at_query(s, d_o.t), at_query(s, q.v), false);
+    else
+        backward_strip_plain(s, at_query(s, dq.t), g, at_query(s, d_o.t), at_query(s, q.v), false);
 }
 
 void KERNEL(attention_backward)(Backend *be, Dual dq, const WindowGrad *g, Dual d_o, real *lse,

@@ -69,6 +69,7 @@ void KERNEL(loss_seeds)(Backend *be, real *seeds, const int32_t *target, int B, 
         int count = 0;
         for (int m = 0; m < M; m++) count += t[m] != bos;
         real each = (real)(count ? scale / count : 0);
-        for (int m = 0; m < M; m++) seeds[(size_t)b * (size_t)M + (size_t)m] = t[m] != bos ? each : 0;
+        for (int m = 0; m < M; m++)
+            seeds[(size_t)b * (size_t)M + (size_t)m] = t[m] != bos ? each : 0;
     }
 }

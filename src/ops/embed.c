@@ -8,8 +8,7 @@ void KERNEL(embed_forward)(Backend *be, real *x, const int32_t *tokens, const re
 {
     (void)be;
     for (int n = 0; n < N; n++)
-        memcpy(x + (size_t)n * (size_t)C, w + (size_t)tokens[n] * (size_t)C,
-               (size_t)C * sizeof *x);
+        memcpy(x + (size_t)n * (size_t)C, w + (size_t)tokens[n] * (size_t)C, (size_t)C * sizeof *x);
 }
 
 void KERNEL(embed_backward)(Backend *be, real *dw, const int32_t *tokens, const real *dx, int N,

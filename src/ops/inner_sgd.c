@@ -6,7 +6,10 @@
 
 #include "ops/dot.h"
 
-static bool clipped(double n, double clip) { return clip > 0 && !(n < clip); }
+static bool clipped(double n, double clip)
+{
+    return clip > 0 && !(n < clip);
+}
 
 void KERNEL(inner_sgd_forward)(Backend *be, real *w_next, real *norm, const real *w, const real *g,
                                int B, size_t P, double lr, double clip)

@@ -13,10 +13,20 @@
 #include "ops/ops.def"
 #undef OP
 
-static inline int min_int(int a, int b) { return a < b ? a : b; }
-static inline int max_int(int a, int b) { return a > b ? a : b; }
+static inline int min_int(int a, int b)
+{
+    return a < b ? a : b;
+}
+static inline int max_int(int a, int b)
+{
+    return a > b ? a : b;
+}
 
-/* With no tangent anywhere, a gradient in the tangent slot is an ordinary one: run it as the value. */
-static inline bool plain_in_tangent_slot(Dual dy) { return !dy.v && dy.t; }
+/* With no tangent anywhere, a gradient in the tangent slot is an ordinary one: run it as the value.
+ */
+static inline bool plain_in_tangent_slot(Dual dy)
+{
+    return !dy.v && dy.t;
+}
 
 #endif

@@ -1,14 +1,14 @@
-/* Primitive operations. Each row of ops.def is one kernel with a sibling per backend; on the CPU each
- * is compiled once per instruction set. Call them through be->ops.
+/* Primitive operations. Each row of ops.def is one kernel with a sibling per backend; on the CPU
+ * each is compiled once per instruction set. Call them through be->ops.
  *
  * Letters: B sequences, M rows of a chunk or span, C hidden, H heads, D head size, F ffn, V vocab,
  * P inner weights of a sequence. All arrays row-major and dense unless a step is given.
  *
  * A Dual is a value and its tangent. On input a NULL tangent is zero; on output NULL means not
- * wanted. In a backward, the value slot of a gradient is the adjoint of the inner loss and the tangent
- * slot its derivative along the tangents; where nothing has a tangent and the incoming value slot is
- * NULL, the tangent slot is an ordinary gradient. Gradients of weights accumulate; gradients of
- * activations are written, unless a flag says that they are added. */
+ * wanted. In a backward, the value slot of a gradient is the adjoint of the inner loss and the
+ * tangent slot its derivative along the tangents; where nothing has a tangent and the incoming
+ * value slot is NULL, the tangent slot is an ordinary gradient. Gradients of weights accumulate;
+ * gradients of activations are written, unless a flag says that they are added. */
 #ifndef TTT_OPS_OPS_H
 #define TTT_OPS_OPS_H
 
@@ -37,11 +37,11 @@ typedef struct Window {
     int first;           /* row of the span's first query; rows before it are its past */
     int64_t position;    /* absolute position of the span's first query */
     int64_t window;      /* a query sees this many keys, itself included; 0: all before it */
-    int64_t local;       /* queries see keys of their own chunk of this length only; 0: no such limit */
+    int64_t local; /* queries see keys of their own chunk of this length only; 0: no such limit */
 } Window;
 
 typedef struct WindowGrad {
-    real *dk, *dv;         /* (B, step / C, C) tangent slot: all rows seen, added */
+    real *dk, *dv; /* (B, step / C, C) tangent slot: all rows seen, added */
     size_t step;
     int shift;             /* the Window's row r is row r - shift here */
     real *own_dk, *own_dv; /* (B, M, C) value slot: the span's own rows, written; or NULL */

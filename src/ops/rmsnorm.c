@@ -93,8 +93,7 @@ static void backward_tangent_row(real *dxt, bool add, real *dwt, const real *dy,
     a /= (real)C;
     at /= (real)C;
     if (dwt)
-        for (int c = 0; c < C; c++)
-            dwt[c] += dyt[c] * x[c] * r + dy[c] * (xt[c] * r + x[c] * rt);
+        for (int c = 0; c < C; c++) dwt[c] += dyt[c] * x[c] * r + dy[c] * (xt[c] * r + x[c] * rt);
     if (!dxt) return;
     for (int c = 0; c < C; c++) {
         real h = x[c] * r, ht = xt[c] * r + x[c] * rt;
@@ -166,8 +165,8 @@ void KERNEL(rmsnorm_backward)(Backend *be, Dual dx, bool add, Param dw, Dual dy,
     size_t work = (size_t)(be->threads + 1) * 2 * (size_t)C;
     real *zero = backend_work(be, 0, WORK_KERNEL, work);
     memset(zero, 0, (size_t)C * sizeof *zero);
-    Rows k = {.dx = dx, .dy = dy, .x = x, .w = w, .zero = zero, .add = add,
-              .R = R, .C = C, .eps = eps};
+    Rows k = {
+        .dx = dx, .dy = dy, .x = x, .w = w, .zero = zero, .add = add, .R = R, .C = C, .eps = eps};
     bool copies = w.step || dw.step;
     for (int b = 0; b < (copies ? B : 1); b++)
         backward_shared(be, &k, b * R, copies ? R : B * R, dw.v ? dw.v + (size_t)b * dw.step : NULL,

@@ -8,7 +8,10 @@
 
 enum { SERIAL = 1 << 13 };
 
-static inline real logistic(real a) { return 1 / (1 + vexp(-a)); }
+static inline real logistic(real a)
+{
+    return 1 / (1 + vexp(-a));
+}
 
 static void forward_value(Dual y, Dual a, Dual b, size_t n)
 {
@@ -39,8 +42,10 @@ static void forward_half_tangent(Dual y, Dual a, Dual b, size_t n)
 void KERNEL(swiglu_forward)(Backend *be, Dual y, Dual a, Dual b, size_t n)
 {
     (void)be;
-    if (y.t && a.t && b.t) forward_tangent(y, a, b, n);
-    else if (y.t && (a.t || b.t)) forward_half_tangent(y, a, b, n);
+    if (y.t && a.t && b.t)
+        forward_tangent(y, a, b, n);
+    else if (y.t && (a.t || b.t))
+        forward_half_tangent(y, a, b, n);
     forward_value(y, a, b, n);
 }
 
@@ -87,7 +92,9 @@ void KERNEL(swiglu_backward)(Backend *be, Dual da, Dual db, Dual dy, Dual a, Dua
         backward_value((Dual){.v = da.t}, (Dual){.v = db.t}, (Dual){.v = dy.t}, a, b, n);
         return;
     }
-    if (da.t && dy.v && dy.t && a.t && b.t) backward_tangent(da, db, dy, a, b, n);
-    else if (da.t) backward_some_tangents(da, db, dy, a, b, n);
+    if (da.t && dy.v && dy.t && a.t && b.t)
+        backward_tangent(da, db, dy, a, b, n);
+    else if (da.t)
+        backward_some_tangents(da, db, dy, a, b, n);
     if (da.v) backward_value(da, db, dy, a, b, n);
 }

@@ -10,7 +10,10 @@
 #include "base/real.h"
 
 #ifdef TTT_FP64
-static inline real vexp(real x) { return exp(x); }
+static inline real vexp(real x)
+{
+    return exp(x);
+}
 #else
 static inline real vexp(real x)
 {

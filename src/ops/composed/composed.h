@@ -17,8 +17,8 @@ void dual_add(Backend *be, Dual y, Dual a, Dual b, size_t n);
 /* head.c: logits z = x W, cross entropy, and the gradient in the same pass over blocks of rows. */
 typedef struct Head {
     int B, M, C, V;
-    bool tied;             /* W is (V, C), the embedding; else (C, V) */
-    Dual x;                /* (B, M, C) */
+    bool tied; /* W is (V, C), the embedding; else (C, V) */
+    Dual x;    /* (B, M, C) */
     Param w;
     const int32_t *target; /* (B, M) */
     real *nll;             /* (B, M), written */

@@ -1,6 +1,6 @@
 /* The head: z = x W, cross entropy, dx = dz W^T, dW += x^T dz, a block of rows at a time so that
- * T x V logits are never stored. The seeds are known before the pass, so loss and gradient share the
- * logits of a block. Tangents as in linear.c and cross_entropy.c. */
+ * T x V logits are never stored. The seeds are known before the pass, so loss and gradient share
+ * the logits of a block. Tangents as in linear.c and cross_entropy.c. */
 #include "ops/composed/composed.h"
 
 typedef struct Rows { /* a block of one sequence's rows, or of all with shared weights */
@@ -11,7 +11,10 @@ typedef struct Rows { /* a block of one sequence's rows, or of all with shared w
     real *nll;
 } Rows;
 
-static real *ahead(real *p, size_t n) { return p ? p + n : NULL; }
+static real *ahead(real *p, size_t n)
+{
+    return p ? p + n : NULL;
+}
 
 static Rows rows_at(const Head *h, int b, size_t row, int n)
 {
@@ -21,7 +24,8 @@ static Rows rows_at(const Head *h, int b, size_t row, int n)
     r.dx = (Dual){ahead(h->dx.v, at), ahead(h->dx.t, at)};
     r.seed = (Dual){ahead(h->seed.v, row), ahead(h->seed.t, row)};
     r.w = (Param){h->w.v + (size_t)b * h->w.step, ahead(h->w.t, (size_t)b * h->w.step), 0};
-    r.dw = (Param){ahead(h->dw.v, (size_t)b * h->dw.step), ahead(h->dw.t, (size_t)b * h->dw.step), 0};
+    r.dw =
+        (Param){ahead(h->dw.v, (size_t)b * h->dw.step), ahead(h->dw.t, (size_t)b * h->dw.step), 0};
     return r;
 }
 
@@ -43,8 +47,10 @@ static void times_weight_back(Backend *be, const Head *h, real *dx, const real *
 static void add_weight_gradient(Backend *be, const Head *h, real *dw, const real *x, const real *dz,
                                 int n)
 {
-    if (h->tied) gemm(be, T_, N_, h->V, h->C, n, 1, dz, h->V, x, h->C, 1, dw, h->C);
-    else gemm(be, T_, N_, h->C, h->V, n, 1, x, h->C, dz, h->V, 1, dw, h->V);
+    if (h->tied)
+        gemm(be, T_, N_, h->V, h->C, n, 1, dz, h->V, x, h->C, 1, dw, h->C);
+    else
+        gemm(be, T_, N_, h->C, h->V, n, 1, x, h->C, dz, h->V, 1, dw, h->V);
 }
 
 static Dual logits(Backend *be, const Head *h, const Rows *r)
@@ -59,8 +65,8 @@ static Dual logits(Backend *be, const Head *h, const Rows *r)
 }
 
 /* dz: value slot the inner loss's gradient, tangent slot its derivative. Without tangents of the
- * logits there is one dz for one seed; both seeds then differ by a factor that only the tangent slot
- * carries, so the block is run once per slot by the caller. */
+ * logits there is one dz for one seed; both seeds then differ by a factor that only the tangent
+ * slot carries, so the block is run once per slot by the caller. */
 static void gradients(Backend *be, const Head *h, const Rows *r, Dual dz)
 {
     if (dz.v && r->dx.v) times_weight_back(be, h, r->dx.v, dz.v, r->w.v, r->n, 0);

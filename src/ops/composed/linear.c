@@ -33,8 +33,14 @@ static void backward_rows(Backend *be, Dual dx, bool add, Param dw, Dual dy, Dua
     }
 }
 
-static real *ahead(real *p, size_t n) { return p ? p + n : NULL; }
-static Dual dual_ahead(Dual d, size_t n) { return (Dual){ahead(d.v, n), ahead(d.t, n)}; }
+static real *ahead(real *p, size_t n)
+{
+    return p ? p + n : NULL;
+}
+static Dual dual_ahead(Dual d, size_t n)
+{
+    return (Dual){ahead(d.v, n), ahead(d.t, n)};
+}
 
 static Param param_of(Param p, int b)
 {
@@ -71,8 +77,10 @@ void dual_add(Backend *be, Dual y, Dual a, Dual b, size_t n)
 {
     if (y.v) be->ops->add(be, y.v, a.v, b.v, n);
     if (!y.t) return;
-    if (a.t && b.t) be->ops->add(be, y.t, a.t, b.t, n);
+    if (a.t && b.t)
+        be->ops->add(be, y.t, a.t, b.t, n);
     else if (a.t || b.t) {
         if (y.t != a.t && y.t != b.t) backend_copy(be, y.t, a.t ? a.t : b.t, n);
-    } else backend_zero(be, y.t, n);
+    } else
+        backend_zero(be, y.t, n);
 }
