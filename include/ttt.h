@@ -1,10 +1,10 @@
 /* libttt: read text with a TTT-E2E model, keep what it learned, go on from it.
  *
- * A model is opened once and never changes; any number of readers share it, each with its own state:
- * adapted weights, window, unfinished chunk, counters. The state has constant size whatever was read.
- * The library never prints and never exits. Functions return 0, or -1 with one line in the error
- * buffer of the handle (ttt_error) or in the caller's buffer. A model may be used from several
- * threads, a reader from one at a time.
+ * A model is opened once and never changes; any number of readers share it, each with its own
+ * state: adapted weights, window, unfinished chunk, counters. The state has constant size whatever
+ * was read. The library never prints and never exits. Functions return 0, or -1 with one line in
+ * the error buffer of the handle (ttt_error) or in the caller's buffer. A model may be used from
+ * several threads, a reader from one at a time.
  *
  *     ttt_model *m;   ttt_reader *r;   char why[TTT_ERROR_MAX];
  *     if (ttt_model_open(&m, "runs/demo/model", NULL, why)) ...
@@ -30,24 +30,25 @@ typedef struct ttt_model ttt_model;
 typedef struct ttt_reader ttt_reader;
 
 typedef struct ttt_model_options {
-    int threads;                  /* 0: one per core */
-    const char *compute;          /* NULL: as the model's config; "fp32", "bf16" */
-    const char *const *overrides; /* "a.b=c" on top of the model's config, NULL-terminated, or NULL */
+    int threads;         /* 0: one per core */
+    const char *compute; /* NULL: as the model's config; "fp32", "bf16" */
+    const char *const
+        *overrides; /* "a.b=c" on top of the model's config, NULL-terminated, or NULL */
 } ttt_model_options;
 
 typedef struct ttt_model_info {
     int64_t vocab_size, bos, eos, layers, hidden_size, parameters, inner_parameters;
-    int64_t chunk;          /* tokens between two inner steps */
+    int64_t chunk; /* tokens between two inner steps */
     int64_t window;
-    bool learns;            /* a meta-trained model: reading can adapt it */
-    size_t state_bytes;     /* of one reader */
-    char digest[65];        /* names the weights */
+    bool learns;        /* a meta-trained model: reading can adapt it */
+    size_t state_bytes; /* of one reader */
+    char digest[65];    /* names the weights */
     char tokenizer[256];
 } ttt_model_info;
 
 typedef struct ttt_reader_options {
-    bool no_learning;       /* score and generate with the weights as they are */
-    double inner_lr;        /* 0: as trained */
+    bool no_learning; /* score and generate with the weights as they are */
+    double inner_lr;  /* 0: as trained */
 } ttt_reader_options;
 
 /* One text that a reader has read. */
@@ -57,11 +58,11 @@ typedef struct ttt_source {
 } ttt_source;
 
 typedef struct ttt_reader_info {
-    int64_t tokens;         /* fed so far */
-    int64_t steps;          /* inner steps taken */
-    int64_t pending;        /* tokens of the unfinished chunk */
-    double last_chunk_loss; /* NaN before the first */
-    double last_grad_norm;  /* inner gradient of the last step, before clipping */
+    int64_t tokens;           /* fed so far */
+    int64_t steps;            /* inner steps taken */
+    int64_t pending;          /* tokens of the unfinished chunk */
+    double last_chunk_loss;   /* NaN before the first */
+    double last_grad_norm;    /* inner gradient of the last step, before clipping */
     double last_step_seconds; /* wall time of the last inner step */
     size_t state_bytes;
     bool learning;
@@ -76,8 +77,9 @@ void ttt_reader_free(ttt_reader *r);
 void ttt_reader_describe(const ttt_reader *r, ttt_reader_info *info);
 int ttt_reader_learning(ttt_reader *r, bool on); /* -1: the model does not learn */
 
-/* Reads n tokens. nll: NULL, or n values: -log p(token | all before it); the first token of a stream
- * has none and gets 0. Learning happens when a chunk is complete and its last target is known. */
+/* Reads n tokens. nll: NULL, or n values: -log p(token | all before it); the first token of a
+ * stream has none and gets 0. Learning happens when a chunk is complete and its last target is
+ * known. */
 int ttt_feed(ttt_reader *r, const int32_t *tokens, size_t n, double *nll);
 /* log p(next token) for each of vocab_size ids, after at least one token. */
 int ttt_logprobs(ttt_reader *r, float *out);
