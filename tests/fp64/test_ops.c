@@ -1,0 +1,234 @@
+/* One table of operations, each at several ragged sizes, against references and finite differences
+ * (op_check.h), and below it what has no derivative. Float64. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "op_attention.h"
+#include "op_check.h"
+#include "op_smooth.h"
+
+static const OpCase table[] = {
+    {.op = &op_linear, .B = 1, .R = 1, .C = 1, .N = 1},
+    {.op = &op_linear, .B = 2, .R = 3, .C = 5, .N = 7},
+    {.op = &op_linear, .B = 3, .R = 1, .C = 9, .N = 17, .add = true},
+    {.op = &op_linear, .B = 3, .R = 4, .C = 6, .N = 5, .per_sequence = true},
+    {.op = &op_linear, .B = 2, .R = 1, .C = 1, .N = 3, .per_sequence = true, .add = true},
+    {.op = &op_rmsnorm, .B = 1, .R = 1, .C = 1},
+    {.op = &op_rmsnorm, .B = 1, .R = 2, .C = 17},
+    {.op = &op_rmsnorm, .B = 2, .R = 3, .C = 9, .add = true},
+    {.op = &op_rmsnorm, .B = 3, .R = 2, .C = 5, .per_sequence = true},
+    {.op = &op_rmsnorm, .B = 2, .R = 5, .C = 12, .per_sequence = true, .add = true},
+    {.op = &op_rmsnorm, .B = 1, .R = 70, .C = 257}, /* shared out to threads */
+    {.op = &op_rmsnorm, .B = 2, .R = 70, .C = 257, .per_sequence = true},
+    {.op = &op_swiglu, .B = 1, .R = 1, .C = 1},
+    {.op = &op_swiglu, .B = 1, .R = 3, .C = 11},
+    {.op = &op_swiglu, .B = 1, .R = 91, .C = 97},
+    {.op = &op_swiglu_in_place, .B = 1, .R = 5, .C = 7},
+    {.op = &op_rope, .B = 1, .R = 1, .C = 2, .H = 1},
+    {.op = &op_rope, .B = 3, .R = 5, .C = 6, .H = 3, .position = 11},
+    {.op = &op_rope, .B = 2, .R = 4, .C = 10, .H = 2, .position = 100003},
+    {.op = &op_embed, .R = 1, .C = 1, .N = 1},
+    {.op = &op_embed, .R = 23, .C = 5, .N = 9},
+    {.op = &op_embed, .R = 130, .C = 131, .N = 17},
+    {.op = &op_cross_entropy, .R = 1, .N = 2},
+    {.op = &op_cross_entropy, .R = 7, .N = 11},
+    {.op = &op_cross_entropy, .R = 5, .N = 33, .mask = 2},
+    {.op = &op_cross_entropy, .R = 3, .N = 5, .mask = 1},
+    {.op = &op_cross_entropy, .R = 9, .N = 1031},
+    {.op = &op_head, .B = 1, .R = 1, .C = 1, .N = 2, .H = 1},
+    {.op = &op_head, .B = 2, .R = 5, .C = 3, .N = 7, .H = 4, .mask = 3},
+    {.op = &op_head, .B = 2, .R = 5, .C = 6, .N = 13, .H = 3, .tied = true},
+    {.op = &op_head, .B = 3, .R = 4, .C = 5, .N = 9, .H = 3, .per_sequence = true},
+    {.op = &op_head, .B = 3, .R = 4, .C = 5, .N = 9, .H = 16, .per_sequence = true, .tied = true},
+    {.op = &op_inner_sgd, .B = 1, .C = 1, .lr = 0.7, .clip = 0},
+    {.op = &op_inner_sgd, .B = 3, .C = 13, .lr = 0.3, .clip = 0},
+    {.op = &op_inner_sgd, .B = 3, .C = 13, .lr = 0.3, .clip = 0.5},
+    {.op = &op_inner_sgd, .B = 3, .C = 13, .lr = 0.3, .clip = 50},
+    {.op = &op_inner_sgd, .B = 2, .C = 5003, .lr = 2, .clip = 1}, /* more than one block of a sum */
+    {.op = &op_attention, .B = 1, .R = 1, .C = 2, .H = 1},
+    {.op = &op_attention, .B = 2, .R = 5, .C = 4, .H = 2},
+    {.op = &op_attention, .B = 2, .R = 5, .C = 4, .H = 2, .window = 1},
+    {.op = &op_attention, .B = 2, .R = 7, .C = 3, .H = 2, .past = 4, .pad = 2, .window = 3},
+    {.op = &op_attention, .B = 2, .R = 3, .C = 2, .H = 3, .past = 6, .window = 7, .position = 9},
+    {.op = &op_attention, .B = 1, .R = 4, .C = 6, .H = 1, .past = 9, .pad = 1, .window = 6},
+    {.op = &op_attention, .B = 2, .R = 3, .C = 2, .H = 1, .past = 5, .position = 5},
+    {.op = &op_attention, .B = 1, .R = 3, .C = 2, .H = 2, .past = 2, .window = 40, .position = 2},
+    {.op = &op_attention, .B = 2, .R = 9, .C = 2, .H = 1, .local = 4},
+    {.op = &op_attention, .B = 1, .R = 7, .C = 2, .H = 2, .past = 3, .local = 5, .position = 8},
+    {.op = &op_attention, .B = 1, .R = 9, .C = 4, .H = 1, .local = 6, .window = 3, .position = 6},
+    {.op = &op_attention, .B = 1, .R = 70, .C = 4, .H = 1, .past = 5, .window = 6, .position = 5},
+    {.op = &op_attention, .B = 1, .R = 131, .C = 2, .H = 1},
+    {.op = &op_attention, .B = 1, .R = 67, .C = 2, .H = 2, .past = 30, .local = 66, .position = 30},
+};
+
+static Backend *open_backend(void)
+{
+    Backend *be = NULL;
+    Err err;
+    BackendOptions options = {.threads = 2};
+    if (backend_open(&be, &options, &err) < 0) fail_msg("%s", err.text);
+    return be;
+}
+
+static void test_table(void **state)
+{
+    failures = 0;
+    for (int i = 0; i < ARRAY_LEN(table); i++) check_case(*state, &table[i]);
+    assert_int_equal(failures, 0);
+}
+
+/* Scores of two rotated vectors depend on the difference of positions only, twenty million tokens
+ * on. */
+static void test_rope_far(void **state)
+{
+    enum { D = 32, M = 9 };
+    Backend *be = *state;
+    const int64_t far = 20000001; /* more than float32 counts to */
+    real near_table[M * D], far_table[M * D], q[D], k[D], turned_q[D], turned_k[D];
+    Rng rng;
+    rng_seed(&rng, 3, 1);
+    for (int i = 0; i < D; i++) {
+        q[i] = (real)rng_normal(&rng);
+        k[i] = (real)rng_normal(&rng);
+    }
+    be->ops->rope_table(be, near_table, 0, M, D, 10000);
+    be->ops->rope_table(be, far_table, far, M, D, 10000);
+    for (int m = 0; m < M; m++) {
+        real *tables[2] = {near_table, far_table};
+        double score[2];
+        for (int i = 0; i < 2; i++) {
+            be->ops->rope_rotate(be, turned_q, D, q, D, tables[i] + (M - 1) * D, 1, 1, 1, D, 1);
+            be->ops->rope_rotate(be, turned_k, D, k, D, tables[i] + m * D, 1, 1, 1, D, 1);
+            score[i] = inner_product(turned_q, turned_k, D);
+        }
+        assert_true(fabs(score[0] - score[1]) < 3e-7);
+        for (int i = 0; i < D; i += 2) {
+            long double angle = (long double)(far + m) * powl(10000.0L, -(long double)i / D);
+            assert_true(fabsl(cosl(angle) - (long double)far_table[m * D + i]) < 3e-8L);
+            assert_true(fabsl(sinl(angle) - (long double)far_table[m * D + i + 1]) < 3e-8L);
+        }
+    }
+}
+
+static void test_loss_seeds(void **state)
+{
+    Backend *be = *state;
+    const int32_t target[3 * 4] = {5, 1, 7, 1, 1, 1, 1, 1, 2, 3, 4, 0};
+    const real want[3 * 4] = {1.5, 0, 1.5, 0, 0, 0, 0, 0, 0.75, 0.75, 0.75, 0.75};
+    real seeds[3 * 4];
+    be->ops->loss_seeds(be, seeds, target, 3, 4, 1, 3);
+    assert_true(relative_error(seeds, want, 12) < 1e-15);
+    be->ops->loss_seeds(be, seeds, target, 3, 4, -1, 3); /* no BOS: nothing is masked */
+    for (int i = 0; i < 12; i++) assert_true(fabs((double)seeds[i] - 0.75) < 1e-15);
+}
+
+/* Logits far from zero neither overflow nor lose the small ones. */
+static void test_cross_entropy_large(void **state)
+{
+    Backend *be = *state;
+    real z[6] = {1000, 998, -1000, -1000, -1001, -1003}, nll[2], seed[2] = {1, 1};
+    const int32_t target[2] = {1, 0};
+    be->ops->cross_entropy(be, nll, (Dual){.v = z}, (Dual){.v = seed}, target, 2, 3);
+    assert_true(fabs((double)nll[0] - log1p(exp(2.0))) < 1e-12);
+    assert_true(fabs((double)nll[1] - log1p(exp(-1.0) + exp(-3.0))) < 1e-12);
+    assert_true(fabs((double)z[0] - 1 / (1 + exp(-2.0))) < 1e-12);
+    assert_true(z[2] == 0);
+}
+
+static void test_add_and_rows(void **state)
+{
+    enum { N = 20011 };
+    Backend *be = *state;
+    Rng rng;
+    rng_seed(&rng, 5, 0);
+    real *a = random_reals(&rng, N), *b = random_reals(&rng, N), *y = random_reals(&rng, N);
+    be->ops->add(be, y, a, b, N);
+    for (int i = 0; i < N; i++) assert_true(y[i] == a[i] + b[i]);
+    dual_add(be, (Dual){y, NULL}, (Dual){.v = a}, (Dual){.v = a}, N);
+    for (int i = 0; i < N; i++) assert_true(y[i] == 2 * a[i]);
+    dual_add(be, (Dual){.t = y}, (Dual){.t = a}, (Dual){.t = b}, N);
+    for (int i = 0; i < N; i++) assert_true(y[i] == a[i] + b[i]);
+    dual_add(be, (Dual){.t = y}, (Dual){.v = a}, (Dual){.v = a, .t = b}, N);
+    assert_memory_equal(y, b, N * sizeof *y);
+    dual_add(be, (Dual){.t = y}, (Dual){.v = a}, (Dual){.v = a}, N);
+    for (int i = 0; i < N; i++) assert_true(y[i] == 0);
+    for (int i = 0; i < N; i++) y[i] = 7;
+    be->ops->copy_rows(be, y, 50, a, 31, 3, 2, 5); /* 10 of each 31 to 10 of each 50 */
+    for (int i = 0; i < 150; i++) assert_true(y[i] == (i % 50 < 10 ? a[i / 50 * 31 + i % 50] : 7));
+    free(a);
+    free(b);
+    free(y);
+}
+
+static void test_adamw(void **state)
+{
+    enum { N = 17003, STEPS = 3 };
+    Backend *be = *state;
+    Rng rng;
+    rng_seed(&rng, 9, 0);
+    real *p = random_reals(&rng, N), *mu = reals(N), *nu = reals(N);
+    double *want = calloc(3 * N, sizeof *want), *m = want + N, *v = want + 2 * N;
+    for (int i = 0; i < N; i++) want[i] = (double)p[i];
+    for (int t = 1; t <= STEPS; t++) {
+        real *g = random_reals(&rng, N);
+        AdamWStep s = {.lr = 0.01 * t,
+                       .b1 = 0.9,
+                       .b2 = 0.95,
+                       .eps = 1e-8,
+                       .weight_decay = 0.1,
+                       .correction1 = 1 - pow(0.9, t),
+                       .correction2 = 1 - pow(0.95, t),
+                       .scale = 0.5};
+        be->ops->adamw(be, p, mu, nu, g, N, &s);
+        for (int i = 0; i < N; i++) {
+            double gi = 0.5 * (double)g[i];
+            m[i] = 0.9 * m[i] + 0.1 * gi;
+            v[i] = 0.95 * v[i] + 0.05 * gi * gi;
+            double step = m[i] / (1 - pow(0.9, t)) / (sqrt(v[i] / (1 - pow(0.95, t))) + 1e-8);
+            want[i] -= 0.01 * t * (step + 0.1 * want[i]);
+        }
+        free(g);
+    }
+    assert_true(relative_error(p, (real *)want, N) < 1e-12);
+    assert_true(relative_error(mu, (real *)m, N) < 1e-12);
+    assert_true(relative_error(nu, (real *)v, N) < 1e-12);
+    free(p);
+    free(mu);
+    free(nu);
+    free(want);
+}
+
+static void test_sum_squares(void **state)
+{
+    Backend *be = *state;
+    const size_t sizes[] = {0, 1, 3, 4096, 4097, 50001, 4096 * 256 + 5};
+    Rng rng;
+    rng_seed(&rng, 11, 0);
+    real *x = random_reals(&rng, 4096 * 256 + 5);
+    for (int i = 0; i < ARRAY_LEN(sizes); i++) {
+        double sum = -1, want = inner_product(x, x, sizes[i]);
+        be->ops->sum_squares(be, &sum, x, sizes[i]);
+        assert_true(fabs(sum - want) <= 1e-11 * want);
+    }
+    free(x);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_table),        cmocka_unit_test(test_rope_far),
+        cmocka_unit_test(test_loss_seeds),   cmocka_unit_test(test_cross_entropy_large),
+        cmocka_unit_test(test_add_and_rows), cmocka_unit_test(test_adamw),
+        cmocka_unit_test(test_sum_squares),
+    };
+    Backend *be = open_backend();
+    for (int i = 0; i < ARRAY_LEN(tests); i++) ((struct CMUnitTest *)tests)[i].initial_state = be;
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    backend_close(be);
+    return failed;
+}

@@ -1,0 +1,279 @@
+/* Every instruction set that is built in and that this machine has computes what the portable
+ * kernels do: op by op, and a whole meta-gradient; and the same work gives the same bits each time.
+ * Float32. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "model/sweep.h"
+#include "ops/ops.h"
+
+enum { B = 3, R = 37, H = 2, D = 18, C = H * D, V = 1003, N = B * R * C, POOL = 12 };
+
+/* Each writes what it computes into out, one array of N after the other, and returns how many. */
+typedef struct IsaRow {
+    const char *name;
+    int (*run)(Backend *be, real *out, real *const *x);
+} IsaRow;
+
+static const char *const isas[] = {"portable", "avx2", "avx512"};
+
+static Backend *open_backend(const char *isa, int threads)
+{
+    Backend *be = NULL;
+    Err err;
+    BackendOptions options = {.threads = threads, .isa = isa};
+    return backend_open(&be, &options, &err) == 0 ? be : NULL;
+}
+
+static real *reals(size_t n)
+{
+    real *p = calloc(n, sizeof *p);
+    CHECK(p, "out of memory");
+    return p;
+}
+
+static int run_rmsnorm(Backend *be, real *out, real *const *x)
+{
+    Param w = {x[2], x[3], C}, dw = {out + 4 * N, out + 5 * N, C};
+    be->ops->rmsnorm_forward(be, (Dual){out, out + N}, (Dual){x[0], x[1]}, w, B, R, C, 1e-6);
+    be->ops->rmsnorm_backward(be, (Dual){out + 2 * N, out + 3 * N}, false, dw, (Dual){x[4], x[5]},
+                              (Dual){x[0], x[1]}, w, B, R, C, 1e-6);
+    return 6;
+}
+
+static int run_swiglu(Backend *be, real *out, real *const *x)
+{
+    Dual a = {x[0], x[1]}, b = {x[2], x[3]};
+    be->ops->swiglu_forward(be, (Dual){out, out + N}, a, b, N);
+    be->ops->swiglu_backward(be, (Dual){out + 2 * N, out + 3 * N}, (Dual){out + 4 * N, out + 5 * N},
+                             (Dual){x[4], x[5]}, a, b, N);
+    return 6;
+}
+
+static int run_rope(Backend *be, real *out, real *const *x)
+{
+    be->ops->rope_table(be, out, 12345678, R, D, 10000);
+    be->ops->rope_rotate(be, out + N, (size_t)R * C, x[0], (size_t)R * C, out, B, R, H, D, 1);
+    return 2;
+}
+
+static int run_attention(Backend *be, real *out, real *const *x)
+{
+    size_t step = (size_t)R * C;
+    real *lse = out + 7 * N;
+    Window w = {.k = x[2], .v = x[3], .step = step, .kt = x[4], .vt = x[5], .window = 13};
+    WindowGrad g = {out + 3 * N, out + 4 * N, step, 0, out + 5 * N, out + 6 * N};
+    Dual q = {x[0], x[1]};
+    be->ops->attention_forward(be, (Dual){out, out + N}, lse, q, &w, B, R, H, D);
+    be->ops->attention_backward(be, (Dual){out + 2 * N, out + 8 * N}, &g, (Dual){x[6], x[7]}, lse,
+                                q, &w, B, R, H, D);
+    return 9;
+}
+
+static int run_cross_entropy(Backend *be, real *out, real *const *x)
+{
+    enum { ROWS = N / V };
+    int32_t target[ROWS];
+    for (int i = 0; i < ROWS; i++) target[i] = 97 * i % V;
+    memcpy(out + N, x[0], N * sizeof *out);
+    memcpy(out + 2 * N, x[1], N * sizeof *out);
+    be->ops->cross_entropy(be, out, (Dual){out + N, out + 2 * N}, (Dual){x[2], x[3]}, target, ROWS,
+                           V);
+    return 3;
+}
+
+static int run_inner_sgd(Backend *be, real *out, real *const *x)
+{
+    real *norm = out + 2 * N;
+    be->ops->inner_sgd_forward(be, out, norm, x[0], x[1], B, N / B, 0.5, 1);
+    be->ops->inner_sgd_backward(be, out + N, x[2], x[1], norm, B, N / B, 0.5, 1);
+    return 3;
+}
+
+static int run_adamw(Backend *be, real *out, real *const *x)
+{
+    AdamWStep s = {.lr = 0.01,
+                   .b1 = 0.9,
+                   .b2 = 0.95,
+                   .eps = 1e-8,
+                   .weight_decay = 0.1,
+                   .correction1 = 0.1,
+                   .correction2 = 0.05,
+                   .scale = 0.7};
+    memcpy(out, x[0], N * sizeof *out);
+    be->ops->adamw(be, out, out + N, out + 2 * N, x[1], N, &s);
+    return 3;
+}
+
+static int run_sums(Backend *be, real *out, real *const *x)
+{
+    double sum;
+    int32_t tokens[B * R];
+    for (int i = 0; i < B * R; i++) tokens[i] = i * i % 29;
+    be->ops->add(be, out, x[0], x[1], N);
+    be->ops->embed_backward(be, out + N, tokens, x[2], B * R, C);
+    be->ops->sum_squares(be, &sum, x[0], N);
+    out[2 * N] = (real)sum;
+    return 3;
+}
+
+static const IsaRow rows[] = {
+    {"rmsnorm", run_rmsnorm},
+    {"swiglu", run_swiglu},
+    {"rope", run_rope},
+    {"attention", run_attention},
+    {"cross entropy", run_cross_entropy},
+    {"inner sgd", run_inner_sgd},
+    {"adamw", run_adamw},
+    {"sums", run_sums},
+};
+
+static double relative_error(const real *a, const real *b, size_t n)
+{
+    double worst = 0, scale = 1e-6;
+    for (size_t i = 0; i < n; i++) {
+        double d = fabs((double)a[i] - (double)b[i]);
+        if (!(d <= worst)) worst = isfinite(d) ? d : INFINITY;
+        scale = fmax(scale, fabs((double)b[i]));
+    }
+    return worst / scale;
+}
+
+static void check_row(Backend *be, Backend *portable, const IsaRow *row, real *const *x)
+{
+    real *have = reals(POOL * N), *want = reals(POOL * N);
+    int n = row->run(portable, want, x);
+    assert_int_equal(row->run(be, have, x), n);
+    for (int i = 0; i < n; i++) {
+        double error = relative_error(have + i * N, want + i * N, N);
+        if (error > 1e-5) fail_msg("%s on %s, array %d: error %.3g", row->name, be->isa, i, error);
+    }
+    memset(want, 0, POOL * N * sizeof *want);
+    row->run(be, want, x); /* again: the same bits */
+    assert_memory_equal(have, want, (size_t)n * N * sizeof *want);
+    free(have);
+    free(want);
+}
+
+static void test_ops(void **state)
+{
+    (void)state;
+    real *x[POOL];
+    Rng rng;
+    rng_seed(&rng, 1, 2);
+    for (int i = 0; i < POOL; i++) {
+        x[i] = reals(N);
+        for (int j = 0; j < N; j++) x[i][j] = (real)rng_normal(&rng);
+    }
+    Backend *portable = open_backend("portable", 2);
+    assert_non_null(portable);
+    for (int i = 0; i < ARRAY_LEN(isas); i++) {
+        Backend *be = open_backend(isas[i], 2);
+        if (!be) continue; /* not built in, or not this machine's */
+        assert_string_equal(be->isa, isas[i]);
+        for (int k = 0; k < ARRAY_LEN(rows); k++) check_row(be, portable, &rows[k], x);
+        backend_close(be);
+    }
+    backend_close(portable);
+    for (int i = 0; i < POOL; i++) free(x[i]);
+}
+
+static void small_config(Config *c)
+{
+    config_defaults(c);
+    c->model.hidden_size = 64;
+    c->model.intermediate_size = 96;
+    c->model.num_hidden_layers = 3;
+    c->model.num_attention_heads = 2;
+    c->model.vocab_size = c->model.output_size = 67;
+    c->model.mini_batch_size = 24;
+    c->model.sliding_window_size = 40;
+    c->model.seq_modeling_block = SEQ_SWA;
+    c->model.suffix_len = 2;
+    c->model.prime = c->model.tie_word_embeddings = true;
+    c->model.initializer_range = 0.1;
+    c->training.train_mode = TRAIN_META;
+    c->training.optimizer_inner.optimizer_type = OPT_SGD;
+    c->training.optimizer_inner.clip_gradient = 0.3;
+    c->training.activation_mb = 256;
+    c->training.spec_inner.n = 1;
+    snprintf(c->training.spec_inner.glob[0], CFG_TEXT, "%s",
+             "language_model.**.suffix_blocks.feed_forward_prime.**");
+}
+
+/* The meta-gradient of one batch, to be freed; its size into *n. NULL without this instruction set.
+ */
+static real *meta_gradient(const char *isa, int threads, size_t *n)
+{
+    enum { BATCH = 2, T = 110 };
+    Config c;
+    Model *m = NULL;
+    Sweep *s = NULL;
+    Err err = {""};
+    int32_t tokens[BATCH * (T + 1)];
+    SweepOptions o = {BATCH, T, true, true};
+    Backend *be = open_backend(isa, threads);
+    if (!be) return NULL;
+    small_config(&c);
+    for (int i = 0; i < BATCH * (T + 1); i++) tokens[i] = (i * i + i / 7) % 67;
+    if (model_create(&m, be, &c, &err) < 0 || sweep_create(&s, m, &o, &err) < 0)
+        fail_msg("%s", err.text);
+    real *gradient = reals(m->table.size);
+    double loss = sweep_run(s, tokens, 0.5, gradient, 1, NULL);
+    assert_true(isfinite(loss) && loss > 1);
+    *n = m->table.size;
+    sweep_free(s);
+    model_free(m);
+    backend_close(be);
+    return gradient;
+}
+
+static void test_gradient(void **state)
+{
+    (void)state;
+    size_t n;
+    real *want = meta_gradient("portable", 1, &n);
+    assert_non_null(want);
+    for (int i = 0; i < ARRAY_LEN(isas); i++)
+        for (int threads = 1; threads <= 2; threads++) {
+            real *first = meta_gradient(isas[i], threads, &n);
+            if (!first) continue;
+            real *second = meta_gradient(isas[i], threads, &n);
+            assert_memory_equal(first, second, n * sizeof *first);
+            double error = relative_error(first, want, n);
+            if (error > 2e-4) fail_msg("%s, %d threads: error %.3g", isas[i], threads, error);
+            free(first);
+            free(second);
+        }
+    free(want);
+}
+
+static void test_unknown(void **state)
+{
+    (void)state;
+    Backend *be = NULL;
+    Err err;
+    BackendOptions options = {.isa = "abacus"};
+    assert_int_equal(backend_open(&be, &options, &err), -1);
+    assert_non_null(strstr(err.text, "abacus"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_ops),
+        cmocka_unit_test(test_gradient),
+        cmocka_unit_test(test_unknown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
