@@ -12,7 +12,6 @@ failed=0
 breach() {
     local file=$1 text=$2 words=$3 said
     rm -rf "${copy:?}"/*
-    mkdir -p "$copy/bench"
     cp -r "$root/src" "$root/include" "$root/tests" "$copy"
     printf '%b\n' "$text" >>"$copy/$file"
     if said=$("$check" "$copy" 2>/dev/null); then

@@ -176,7 +176,9 @@ static void check_weights(ParityTable *t, const ParityCase *c)
         bool known = false;
         for (int id = 0; id < N_PARAMS && !known; id++)
             known = table.entry[id].present && !strcmp(table.entry[id].path, key + 7);
-        if (!known) fail_row(t, add_row(t, key), "this weight belongs to no part of the model; model.* says otherwise");
+        if (!known)
+            fail_row(t, add_row(t, key),
+                     "this weight belongs to no part of the model; model.* says otherwise");
     }
 }
 
