@@ -2,6 +2,7 @@
  * pool for everything, kernels compiled per instruction set and chosen here. */
 #include "backend/backend.h"
 
+#include <malloc.h>
 #include <omp.h>
 #include <sched.h>
 #include <stdint.h>
@@ -49,7 +50,7 @@ static bool has_any(void)
 }
 
 static const IsaEntry isas[] = {
-    /* best first */
+/* best first */
 #ifdef HAVE_ISA_AVX512
     {"avx512", &ops_avx512, has_avx512},
 #endif
@@ -78,6 +79,15 @@ static int usable_cores(void)
     return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
 }
 
+/* The product library takes and frees its packing buffers in every call. Left to its defaults,
+ * malloc gives them back to the kernel each time, which then clears pages for a fifth of a small
+ * step. */
+static void keep_freed_memory(void)
+{
+    (void)mallopt(M_MMAP_THRESHOLD, 1 << 30);
+    (void)mallopt(M_TRIM_THRESHOLD, 1 << 30);
+}
+
 int backend_open(Backend **out, const BackendOptions *options, Err *err)
 {
     Backend *be = calloc(1, sizeof *be);
@@ -89,6 +99,7 @@ int backend_open(Backend **out, const BackendOptions *options, Err *err)
     be->threads = options->threads > 0 ? options->threads : usable_cores();
     be->bf16 = options->bf16;
     omp_set_num_threads(be->threads);
+    keep_freed_memory();
     be->work = calloc((size_t)be->threads * WORK_SLOTS, sizeof *be->work);
     CHECK(be->work, "out of memory");
     *out = be;
@@ -98,30 +109,45 @@ int backend_open(Backend **out, const BackendOptions *options, Err *err)
 void backend_close(Backend *be)
 {
     if (!be) return;
-    for (int i = 0; i < be->threads * WORK_SLOTS; i++) free(be->work[i].data);
+    for (int i = 0; i < be->threads * WORK_SLOTS; i++)
+        backend_free(be, be->work[i].data, be->work[i].capacity);
     free(be->work);
     free(be);
 }
 
 enum { HUGE_PAGE = 2 << 20, LINE = 64 };
 
-static size_t block_bytes(size_t n)
+/* Bytes to take for n elements: huge blocks come from the kernel, whole huge pages at a time. */
+static size_t block_bytes(size_t n, bool *huge)
 {
-    size_t bytes = n * sizeof(real), unit = bytes >= 4 * (size_t)HUGE_PAGE ? HUGE_PAGE : LINE;
+    CHECK(n < SIZE_MAX / sizeof(real) - 2 * HUGE_PAGE, "%zu elements overflow", n);
+    size_t bytes = (n ? n : 1) * sizeof(real);
+    *huge = bytes >= 4 * (size_t)HUGE_PAGE;
+    size_t unit = *huge ? HUGE_PAGE : LINE;
     return (bytes + unit - 1) / unit * unit;
+}
+
+/* Zero pages that exist once they are touched, aligned so that huge pages fit. */
+static void *map_huge(size_t bytes)
+{
+    char *all =
+        mmap(NULL, bytes + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (all == MAP_FAILED) return NULL;
+    size_t head = (HUGE_PAGE - (uintptr_t)all % HUGE_PAGE) % HUGE_PAGE;
+    if (head) (void)munmap(all, head);
+    if (HUGE_PAGE - head) (void)munmap(all + head + bytes, HUGE_PAGE - head);
+    (void)madvise(all + head, bytes, MADV_HUGEPAGE);
+    return all + head;
 }
 
 real *backend_alloc(Backend *be, size_t n)
 {
     (void)be;
-    CHECK(n < SIZE_MAX / sizeof(real) - HUGE_PAGE, "allocation of %zu elements overflows", n);
-    size_t bytes = block_bytes(n ? n : 1);
-    bool huge = bytes >= 4 * (size_t)HUGE_PAGE;
-    void *p = aligned_alloc(huge ? HUGE_PAGE : LINE, bytes);
+    bool huge;
+    size_t bytes = block_bytes(n, &huge);
+    void *p = huge ? map_huge(bytes) : aligned_alloc(LINE, bytes);
     CHECK(p, "out of memory: %zu MB more wanted", bytes >> 20);
-    if (huge) (void)madvise(p, bytes, MADV_HUGEPAGE);
-    memset(p, 0, bytes);
-    return p;
+    return huge ? p : memset(p, 0, bytes);
 }
 
 real *backend_work(Backend *be, int thread, WorkSlot slot, size_t n)
@@ -129,7 +155,7 @@ real *backend_work(Backend *be, int thread, WorkSlot slot, size_t n)
     CHECK(thread < be->threads, "scratch of thread %d of %d", thread, be->threads);
     struct WorkBlock *w = &be->work[thread * WORK_SLOTS + (int)slot];
     if (n > w->capacity) {
-        free(w->data);
+        if (w->data) backend_free(be, w->data, w->capacity);
         w->data = backend_alloc(be, n);
         w->capacity = n;
     }
@@ -139,8 +165,12 @@ real *backend_work(Backend *be, int thread, WorkSlot slot, size_t n)
 void backend_free(Backend *be, real *p, size_t n)
 {
     (void)be;
-    (void)n;
-    free(p);
+    bool huge;
+    size_t bytes = block_bytes(n, &huge);
+    if (huge && p)
+        (void)munmap(p, bytes);
+    else
+        free(p);
 }
 
 void backend_zero(Backend *be, real *p, size_t n)

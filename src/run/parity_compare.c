@@ -116,8 +116,11 @@ static void compare_array(ParityTable *t, const ParityCase *c, const StTensor *r
 static void compare_scalar(ParityTable *t, const ParityCase *c, const char *key,
                            const json_t *reference, const ParityValues *scalars, int compute)
 {
-    if (!json_is_number(reference)) return;
     ParityRow *row = add_row(t, key);
+    if (!json_is_number(reference)) {
+        fail_row(t, row, "the recorded result is not a number");
+        return;
+    }
     const ParityTensor *ours = parity_values_find(scalars, key);
     double value = json_number_value(reference);
     if (!ours) {
@@ -140,7 +143,8 @@ static void compare_results(ParityTable *t, const ParityCase *c, const ParityVal
     json_t *value, *field;
     json_object_foreach(json_object_get(c->json, "results"), key, value)
     {
-        if (!is_remark(key)) compare_scalar(t, c, key, value, scalars, compute);
+        if (!is_remark(key) && strcmp(key, "steps") != 0)
+            compare_scalar(t, c, key, value, scalars, compute);
     }
     size_t i;
     json_array_foreach(json_object_get(json_object_get(c->json, "results"), "steps"), i, value)
@@ -152,8 +156,8 @@ static void compare_results(ParityTable *t, const ParityCase *c, const ParityVal
             if (strcmp(name, "step") != 0) compare_scalar(t, c, full, field, scalars, compute);
         }
     }
-    compare_scalar(t, c, "inner_lr_at_start_step",
-                   json_object_get(c->json, "inner_lr_at_start_step"), scalars, compute);
+    value = json_object_get(c->json, "inner_lr_at_start_step");
+    if (value) compare_scalar(t, c, "inner_lr_at_start_step", value, scalars, compute);
 }
 
 static void list_values(ParityTable *t, const ParityValues *values)
