@@ -2,8 +2,9 @@
  * kernel's own file) knows which machine it is; everything above works on pointers that belong to
  * the backend and never looks through them.
  *
- * Products come in `real`; with bf16 set, both operands of every product are rounded to bfloat16
- * first and the sums stay float32. */
+ * Products come in `real`. With bf16 set, both operands of the products with weights are rounded to
+ * bfloat16 first and the sums stay float32; the products inside attention stay float32 altogether.
+ */
 #ifndef TTT_BACKEND_BACKEND_H
 #define TTT_BACKEND_BACKEND_H
 
@@ -17,7 +18,7 @@ struct Ops;
 
 typedef struct BackendOptions {
     int threads;     /* 0: one per core this process may use */
-    bool bf16;       /* products in bfloat16, float32 sums */
+    bool bf16;       /* products with weights in bfloat16, float32 sums */
     const char *isa; /* NULL: the best this machine has; else "portable", "avx2", "avx512" */
 } BackendOptions;
 
@@ -26,7 +27,9 @@ typedef struct Backend {
     const char *isa;
     int threads;
     bool bf16;
-    struct WorkBlock *work; /* (threads, WORK_SLOTS), see backend_work */
+    struct WorkBlock *work;       /* (threads, WORK_SLOTS), see backend_work */
+    struct Profile *profile;      /* NULL: time is not counted; see profile.h */
+    struct GemmCache *gemm_cache; /* bfloat16 products by shape; NULL without such instructions */
 } Backend;
 
 typedef enum Trans { N_, T_ } Trans; /* as stored; transposed */

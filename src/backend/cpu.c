@@ -10,6 +10,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "backend/gemm_bf16.h" // defines: gemm_cache_create, gemm_cache_free
+
 extern const struct Ops ops_portable;
 #ifdef HAVE_ISA_AVX2
 extern const struct Ops ops_avx2;
@@ -100,6 +102,7 @@ int backend_open(Backend **out, const BackendOptions *options, Err *err)
     be->bf16 = options->bf16;
     omp_set_num_threads(be->threads);
     keep_freed_memory();
+    if (be->bf16) be->gemm_cache = gemm_cache_create();
     be->work = calloc((size_t)be->threads * WORK_SLOTS, sizeof *be->work);
     CHECK(be->work, "out of memory");
     *out = be;
@@ -112,6 +115,7 @@ void backend_close(Backend *be)
     for (int i = 0; i < be->threads * WORK_SLOTS; i++)
         backend_free(be, be->work[i].data, be->work[i].capacity);
     free(be->work);
+    gemm_cache_free(be->gemm_cache);
     free(be);
 }
 

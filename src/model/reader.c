@@ -145,10 +145,12 @@ static void append_rows(Reader *r, const int32_t *tokens, int n)
     Span lead = reader_span(r, start, n, lead_reach(r->m));
     Span tail = reader_span(r, start, n, tail_reach(r->m));
     place_rope(r, start, n);
+    profile_phase(r->m->be, PHASE_LEAD_FORWARD);
     real *x = lead_forward(r->m, &r->lead, &r->kv, &lead, &r->scratch, tokens);
     real *kept = r->x + (size_t)r->fill * C;
     backend_copy(r->m->be, kept, x, (size_t)n * C);
     TailPass p = reader_pass(r, &tail);
+    profile_phase(r->m->be, PHASE_TAIL_FORWARD);
     tail_forward(&p, kept);
     backend_copy(r->m->be, r->last_hidden, r->tail.hidden.v + (size_t)(n - 1) * C, C);
     memcpy(r->tokens + r->fill, tokens, (size_t)n * sizeof *tokens);
@@ -161,6 +163,7 @@ static void append_rows(Reader *r, const int32_t *tokens, int n)
 static void begin_chunk(Reader *r)
 {
     r->fill = 0;
+    profile_phase(r->m->be, PHASE_OTHER);
     if (r->history < 0) return;
     size_t C = (size_t)r->m->cfg.model.hidden_size;
     int64_t position = r->counters.tokens;
@@ -181,6 +184,7 @@ static int finish_chunk(Reader *r, const Span *span, Err *err)
     TailPass p = reader_pass(r, span);
     Grads g = {.m = r->m, .inner = r->g, .use_inner = true};
     double loss;
+    if (r->learn) profile_phase(be, PHASE_INNER_STEP);
     if (r->learn) backend_zero(be, r->g, r->m->inner.size);
     tail_loss(&p, r->targets, r->learn, 0, &g, NULL);
     chunk_losses(r->m, &loss, r->tail.nll, r->targets, 1, span->M);

@@ -93,6 +93,7 @@ static void between_span_and_chunks(const Sweep *s, real *span_rows, real *chunk
 
 static void lead_segment(Sweep *s, const Run *r, int64_t start, int64_t end)
 {
+    profile_phase(s->m->be, PHASE_LEAD_FORWARD);
     for (int64_t at = start; at < end; at += s->span) {
         int M = (int)min64(s->span, end - at);
         Lead *lead = &s->lead[s->o.gradient ? (at - start) / s->span : 0];
@@ -147,16 +148,19 @@ static void forward_chunk(Sweep *s, const Run *r, int64_t start, int M, int64_t 
 {
     int64_t local = (start - segment_start) / s->chunk, chunk = start / s->chunk;
     Span span = span_at(s, start, M, segment_start, tail_reach(s->m));
+    size_t at = (size_t)(start - segment_start) * (size_t)s->o.batch * hidden(s);
     TailPass p = tail_pass(s, &span, fast_at(s, local), NULL);
     Grads g = {.m = s->m, .use_inner = true};
-    real *x = s->x + (size_t)(start - segment_start) * (size_t)s->o.batch * hidden(s);
+    if (reverse_follows && s->learn) p.head_dx = s->head_dx + at;
     bool last = chunk == s->plan.chunks - 1;
     bool step_reported = r->report && (r->report->inner_gnorm || r->report->on_inner_step);
     if (reverse_follows && last && !step_reported) return;
-    tail_forward(&p, x);
+    profile_phase(s->m->be, PHASE_TAIL_FORWARD);
+    tail_forward(&p, s->x + at);
     if (reverse_follows && !s->learn) return;
     gather(s, r, s->targets, start, M, 1);
     if (s->learn) {
+        profile_phase(s->m->be, PHASE_INNER_STEP);
         g.inner = inner_g_at(s, local);
         backend_zero(s->m->be, g.inner, adapted(s));
     }
@@ -169,8 +173,10 @@ static void forward_segment(Sweep *s, const Run *r, int64_t index, bool reverse_
 {
     const ModelConfig *c = &s->m->cfg.model;
     int64_t start = index * s->segment, end = min64(start + s->segment, s->o.length);
-    s->m->be->ops->rope_table(s->m->be, s->rope, start, (int)(end - start),
-                              (int)(c->hidden_size / c->num_attention_heads), c->rope_theta);
+    if (s->rope_start != start)
+        s->m->be->ops->rope_table(s->m->be, s->rope, start, (int)(end - start),
+                                  (int)(c->hidden_size / c->num_attention_heads), c->rope_theta);
+    s->rope_start = start;
     lead_segment(s, r, start, end);
     for (int64_t at = start; at < end; at += s->chunk)
         forward_chunk(s, r, at, (int)min64(s->chunk, end - at), start, reverse_follows);
@@ -272,6 +278,10 @@ static void reverse_chunk(Sweep *s, const Run *r, int64_t start, int M, int64_t 
                                           inner_norm_at(s, local), s->o.batch, s->m->inner.size,
                                           r->inner_lr, inner->clip_gradient);
     TailPass p = tail_pass(s, &span, fast_at(s, local), moves ? s->u : NULL);
+    if (moves) {
+        p.head_dx = s->head_dx + at;
+        p.head_dx_known = true;
+    }
     Grads g = {.m = s->m, .inner_t = s->v, .outer = r->gradient, .use_inner = s->learn};
     tail_forward(&p, s->x + at);
     gather(s, r, s->targets, start, M, 1);
@@ -282,9 +292,11 @@ static void reverse_chunk(Sweep *s, const Run *r, int64_t start, int M, int64_t 
 static void reverse_segment(Sweep *s, const Run *r, int64_t index)
 {
     int64_t start = index * s->segment, end = min64(start + s->segment, s->o.length);
+    profile_phase(s->m->be, PHASE_REVERSE);
     place_gradients(s, index);
     for (int64_t at = start + (end - start - 1) / s->chunk * s->chunk; at >= start; at -= s->chunk)
         reverse_chunk(s, r, at, (int)min64(s->chunk, end - at), start);
+    profile_phase(s->m->be, PHASE_LEAD_BACKWARD);
     for (int64_t at = start + (end - start - 1) / s->span * s->span; at >= start; at -= s->span) {
         int M = (int)min64(s->span, end - at);
         Span span = span_at(s, at, M, start, lead_reach(s->m));
@@ -359,6 +371,7 @@ double sweep_run(Sweep *s, const int32_t *tokens, double inner_lr, real *gradien
         if (!last) advance(s, i);
     }
     if (gradient) reverse(s, &r);
+    profile_phase(s->m->be, PHASE_OTHER);
     double sum = 0;
     for (size_t i = 0; i < losses; i++) sum += s->chunk_loss[i];
     if (report && report->chunk_loss)

@@ -40,6 +40,7 @@ static void layout_activations(Sweep *s, Arena *a)
     s->x = arena_take(a, segment * hidden);
     if (!s->o.gradient) return;
     s->dx = arena_take(a, segment * hidden);
+    s->head_dx = s->learn ? arena_take(a, segment * hidden) : NULL;
     s->span_dx = arena_take(a, (size_t)B * (size_t)s->span * hidden);
 }
 
@@ -184,6 +185,7 @@ static Sweep *sweep_shape(Model *m, const SweepOptions *o)
     int tails = (int)m->cfg.model.num_hidden_layers - lead_layers(m);
     s->tail.acts = calloc((size_t)(tails ? tails : 1), sizeof *s->tail.acts);
     CHECK(s->kv.layer && s->tail.acts, "out of memory");
+    s->rope_start = -1;
     choose_segment(s);
     return s;
 }

@@ -24,15 +24,17 @@ struct Sweep {
     int n_leads;
     Tail tail;
     BlockScratch scratch;
-    real *rope;        /* (segment, D/2, 2) */
-    real *x, *dx;      /* tail's input and its gradient, chunk after chunk: (B, chunk, C) each */
-    real *span_dx;     /* (B, span, C) */
-    real *fast;        /* (segment_chunks + 1, B, P): before each chunk; 1 without gradient */
-    real *inner_g;     /* (segment_chunks, B, P); 1 without gradient */
-    real *inner_norm;  /* (segment_chunks, B) */
-    real *v, *u;       /* (B, P): dL/dW after a chunk; the tangent made of it */
-    real **state_fast; /* per segment but the last: adapted weights at its start, (B, P) */
-    real **state_kv;   /* and its past rows: (layers, 2, B, past, C); NULL when kv_full */
+    real *rope;         /* (segment, D/2, 2) */
+    int64_t rope_start; /* position that the table begins at; -1: not made yet */
+    real *head_dx;      /* value slot behind the head, kept for the reverse; laid out as x */
+    real *x, *dx;       /* tail's input and its gradient, chunk after chunk: (B, chunk, C) each */
+    real *span_dx;      /* (B, span, C) */
+    real *fast;         /* (segment_chunks + 1, B, P): before each chunk; 1 without gradient */
+    real *inner_g;      /* (segment_chunks, B, P); 1 without gradient */
+    real *inner_norm;   /* (segment_chunks, B) */
+    real *v, *u;        /* (B, P): dL/dW after a chunk; the tangent made of it */
+    real **state_fast;  /* per segment but the last: adapted weights at its start, (B, P) */
+    real **state_kv;    /* and its past rows: (layers, 2, B, past, C); NULL when kv_full */
     int32_t *tokens, *targets; /* (B, span), host */
     double *losses;            /* (B) of the chunk at hand */
     double *chunk_loss;        /* (B, chunks) */

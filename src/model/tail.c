@@ -125,12 +125,19 @@ static Dual head_gradient(const TailPass *p, Dual last, const int32_t *target, D
               .seed = seed,
               .logits = t->logits,
               .rows = t->rows};
+    Dual dx = {seed.v ? t->dx.v : NULL, seed.t ? t->dx.t : NULL};
+    bool known = p->head_dx && p->head_dx_known;
     if (seed.v || seed.t) {
-        h.dx = (Dual){seed.v ? t->dx.v : NULL, seed.t ? t->dx.t : NULL};
+        h.dx = (Dual){known ? NULL : dx.v, dx.t};
         h.dw = grad_of(g, head_weight(p->m), 0);
     }
     head_loss(p->m->be, &h);
-    return h.dx;
+    size_t n = (size_t)h.B * (size_t)h.M * (size_t)h.C;
+    if (dx.v && known)
+        backend_copy(p->m->be, dx.v, p->head_dx, n);
+    else if (dx.v && p->head_dx)
+        backend_copy(p->m->be, p->head_dx, dx.v, n);
+    return dx;
 }
 
 static Dual seeds_for(const TailPass *p, const int32_t *target, bool inner_seed, double outer_seed)

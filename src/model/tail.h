@@ -64,6 +64,8 @@ typedef struct TailPass {
     const Span *span;
     BlockScratch *scratch;
     Weights w;
+    real *head_dx; /* (B, M, C) value slot of the gradient behind the head, or NULL: not kept */
+    bool head_dx_known; /* an earlier pass with these weights left it there */
 } TailPass;
 
 /* x (B, M, C) to t->hidden, tangents following the weights'. */

@@ -9,7 +9,7 @@
 #define PASTE(a, b)  PASTE_(a, b)
 #define KERNEL(name) PASTE(name, ISA)
 
-#define OP(name, args) void KERNEL(name) args;
+#define OP(name, args, names) void KERNEL(name) args;
 #include "ops/ops.def"
 #undef OP
 

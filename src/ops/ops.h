@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "backend/backend.h"
+#include "backend/profile.h"
 
 typedef struct Dual {
     real *v, *t;
@@ -53,10 +54,18 @@ typedef struct AdamWStep {
     double scale;                    /* of the gradient, from clipping */
 } AdamWStep;
 
+/* Sum of b; a = b; a = b + c / 2. Each thread takes a part of PEAK_ALIGN times some elements. */
+typedef enum PeakMemory { PEAK_READ, PEAK_COPY, PEAK_TRIAD } PeakMemory;
+enum { PEAK_ALIGN = 1024 };
+
 typedef struct Ops {
-#define OP(name, args) void(*name) args;
+#define OP(name, args, names) void(*name) args;
 #include "ops/ops.def"
 #undef OP
 } Ops;
+
+/* Rows of a profile (backend/profile.h): products, then the kernels as they stand in the table. */
+enum { N_OPS = PROFILE_GEMM + 1 + (int)(sizeof(Ops) / sizeof(void (*)(void))) };
+const char *op_name(int row); /* composed/timed.c */
 
 #endif

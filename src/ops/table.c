@@ -4,7 +4,7 @@
 extern const Ops KERNEL(ops);
 
 const Ops KERNEL(ops) = {
-#define OP(name, args) .name = KERNEL(name),
+#define OP(name, args, names) .name = KERNEL(name),
 #include "ops/ops.def"
 #undef OP
 };

@@ -1,0 +1,23 @@
+/* Products of operands rounded to bfloat16 on the CPU's own bfloat16 instructions, by oneDNN. */
+#ifndef TTT_BACKEND_GEMM_BF16_H
+#define TTT_BACKEND_GEMM_BF16_H
+
+#include <stdint.h>
+
+#include "backend/backend.h"
+
+/* Whether this build and this CPU have them. */
+bool bf16_native(void);
+
+/* The primitives made so far, one per shape; NULL where bf16_native is false. */
+struct GemmCache *gemm_cache_create(void);
+void gemm_cache_free(struct GemmCache *cache); /* NULL is fine */
+
+/* As gemm() in backend.h; not to be called inside a parallel region. */
+void gemm_bf16(Backend *be, Trans ta, Trans tb, int M, int N, int K, real alpha, const real *A,
+               int lda, const real *B, int ldb, real beta, real *C, int ldc);
+
+/* bf16_convert.c: (rows, cols) of x times scale, rounded to nearest even, packed. */
+void bf16_pack(uint16_t *to, const float *x, int rows, int cols, int ld, float scale);
+
+#endif

@@ -1,0 +1,486 @@
+/* Each operation alone: products, attention, and the chains that only move memory. Counted are the
+ * multiply-adds and the bytes that it cannot do without. */
+#include "run/bench_ops.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"    // defines: time_now, mem_available
+#include "base/rng.h"    // defines: rng_seed, rng_uniform
+#include "model/block.h" // defines: Arena, arena_take
+#include "run/bench_peak.h"
+
+enum { HEAD_ROWS = 256, C_ARRAYS = 8, F_ARRAYS = 10, KV_ARRAYS = 4, P_ARRAYS = 4 };
+
+/* A model's shapes and arrays of them, filled with random numbers. */
+typedef struct Shape {
+    Backend *be;
+    int M, C, H, D, F, V, R; /* chunk, hidden, heads, head size, ffn, vocabulary, head's rows */
+    int W;                   /* keys that a query sees */
+    size_t P;                /* inner weights */
+    real *c[C_ARRAYS];       /* (M, C) */
+    real *f[F_ARRAYS];       /* (M, F) */
+    real *kv[KV_ARRAYS];     /* (W + M, C) */
+    real *p[P_ARRAYS];       /* (P) */
+    real *w, *dw;            /* (C, F) */
+    real *head, *dhead;      /* (C, V) */
+    Dual z;                  /* (R, V) */
+    real *norm, *lse, *seed, *nll, *rope;
+    int32_t *tokens; /* (M) */
+    size_t elements;
+} Shape;
+
+typedef struct Cost {
+    double flops, bytes;
+} Cost;
+
+/* One call of an operation and what it cannot do without. */
+typedef struct Row {
+    const char *name;
+    Cost (*run)(Shape *s);
+} Row;
+
+static Cost products(double rows, double columns, double inner)
+{
+    return (Cost){2 * rows * columns * inner,
+                  (rows * columns + rows * inner + inner * columns) * sizeof(real)};
+}
+
+static Cost moved(double elements)
+{
+    return (Cost){0, elements * sizeof(real)};
+}
+
+/* ------------------------------------------------------------------------------ products */
+
+static Cost run_linear(Shape *s)
+{
+    gemm(s->be, N_, N_, s->M, s->F, s->C, 1, s->c[0], s->C, s->w, s->F, 0, s->f[0], s->F);
+    return products(s->M, s->F, s->C);
+}
+
+static Cost run_linear_back(Shape *s)
+{
+    gemm(s->be, N_, T_, s->M, s->C, s->F, 1, s->f[0], s->F, s->w, s->F, 0, s->c[0], s->C);
+    return products(s->M, s->C, s->F);
+}
+
+static Cost run_linear_weight(Shape *s)
+{
+    gemm(s->be, T_, N_, s->C, s->F, s->M, 1, s->c[0], s->C, s->f[0], s->F, 1, s->dw, s->F);
+    return products(s->C, s->F, s->M);
+}
+
+static Cost run_head(Shape *s)
+{
+    gemm(s->be, N_, T_, s->R, s->V, s->C, 1, s->c[0], s->C, s->head, s->C, 0, s->z.v, s->V);
+    return products(s->R, s->V, s->C);
+}
+
+static Cost run_head_back(Shape *s)
+{
+    gemm(s->be, N_, N_, s->R, s->C, s->V, 1, s->z.v, s->V, s->head, s->C, 0, s->c[0], s->C);
+    return products(s->R, s->C, s->V);
+}
+
+static Cost run_head_weight(Shape *s)
+{
+    gemm(s->be, T_, N_, s->V, s->C, s->R, 1, s->z.v, s->V, s->c[0], s->C, 1, s->dhead, s->C);
+    return products(s->V, s->C, s->R);
+}
+
+static Cost run_head_token(Shape *s)
+{
+    gemm(s->be, N_, T_, 1, s->V, s->C, 1, s->c[0], s->C, s->head, s->C, 0, s->z.v, s->V);
+    return moved((double)s->V * s->C);
+}
+
+/* ------------------------------------------------------------------------------ attention */
+
+/* Every query sees W keys; those of its own chunk are the ones that have tangents. */
+static Cost scores(const Shape *s, double all, double own)
+{
+    double M = s->M, keys = s->W, own_keys = (M + 1) / 2 < keys ? (M + 1) / 2 : keys;
+    return (Cost){4 * M * s->C * (all * keys + own * own_keys), 0};
+}
+
+static Window window_of(const Shape *s, bool dual)
+{
+    return (Window){.k = s->kv[0],
+                    .v = s->kv[1],
+                    .step = (size_t)(s->W + s->M) * (size_t)s->C,
+                    .kt = dual ? s->c[4] : NULL,
+                    .vt = dual ? s->c[5] : NULL,
+                    .first = s->W,
+                    .position = s->W,
+                    .window = s->W};
+}
+
+static void attend(Shape *s, bool dual)
+{
+    Window w = window_of(s, dual);
+    Dual q = {s->c[0], dual ? s->c[1] : NULL}, o = {s->c[2], dual ? s->c[3] : NULL};
+    s->be->ops->attention_forward(s->be, o, s->lse, q, &w, 1, s->M, s->H, s->D);
+}
+
+static void attend_back(Shape *s, bool dual)
+{
+    Window w = window_of(s, dual);
+    WindowGrad g = {.dk = s->kv[2], .dv = s->kv[3], .step = w.step};
+    if (dual) g.own_dk = s->f[0], g.own_dv = s->f[1];
+    Dual q = {s->c[0], dual ? s->c[1] : NULL}, d_o = {dual ? s->c[2] : NULL, s->c[3]};
+    Dual dq = {dual ? s->c[6] : NULL, s->c[7]};
+    s->be->ops->attention_backward(s->be, dq, &g, d_o, s->lse, q, &w, 1, s->M, s->H, s->D);
+}
+
+static Cost run_attention(Shape *s)
+{
+    attend(s, false);
+    return scores(s, 1, 0);
+}
+
+static Cost run_attention_dual(Shape *s)
+{
+    attend(s, true);
+    return scores(s, 2, 1);
+}
+
+static Cost run_attention_back(Shape *s)
+{
+    attend_back(s, false);
+    return scores(s, 2, 0);
+}
+
+static Cost run_attention_back_dual(Shape *s)
+{
+    attend_back(s, true);
+    return scores(s, 4, 2);
+}
+
+/* ------------------------------------------------------------------------------ chains */
+
+static Dual dual_of(real *v, real *t, bool dual)
+{
+    return (Dual){v, dual ? t : NULL};
+}
+
+static Cost rmsnorm(Shape *s, bool dual)
+{
+    Param w = {s->norm, NULL, 0};
+    s->be->ops->rmsnorm_forward(s->be, dual_of(s->c[2], s->c[3], dual),
+                                dual_of(s->c[0], s->c[1], dual), w, 1, s->M, s->C, 1e-6);
+    return moved((dual ? 4.0 : 2.0) * s->M * s->C);
+}
+
+static Cost rmsnorm_back(Shape *s, bool dual)
+{
+    Param w = {s->norm, NULL, 0}, none = {0};
+    Dual dx = {dual ? s->c[6] : NULL, s->c[7]}, dy = {dual ? s->c[2] : NULL, s->c[3]};
+    s->be->ops->rmsnorm_backward(s->be, dx, false, none, dy, dual_of(s->c[0], s->c[1], dual), w, 1,
+                                 s->M, s->C, 1e-6);
+    return moved((dual ? 6.0 : 3.0) * s->M * s->C);
+}
+
+static Cost swiglu(Shape *s, bool dual)
+{
+    size_t n = (size_t)s->M * (size_t)s->F;
+    s->be->ops->swiglu_forward(s->be, dual_of(s->f[4], s->f[5], dual),
+                               dual_of(s->f[0], s->f[1], dual), dual_of(s->f[2], s->f[3], dual), n);
+    return moved((dual ? 6.0 : 3.0) * (double)n);
+}
+
+static Cost swiglu_back(Shape *s, bool dual)
+{
+    size_t n = (size_t)s->M * (size_t)s->F;
+    Dual da = {dual ? s->f[6] : NULL, s->f[7]}, db = {dual ? s->f[8] : NULL, s->f[9]};
+    Dual dy = {dual ? s->f[4] : NULL, s->f[5]};
+    s->be->ops->swiglu_backward(s->be, da, db, dy, dual_of(s->f[0], s->f[1], dual),
+                                dual_of(s->f[2], s->f[3], dual), n);
+    return moved((dual ? 10.0 : 5.0) * (double)n);
+}
+
+static Cost run_rmsnorm(Shape *s)
+{
+    return rmsnorm(s, false);
+}
+static Cost run_rmsnorm_dual(Shape *s)
+{
+    return rmsnorm(s, true);
+}
+static Cost run_rmsnorm_back(Shape *s)
+{
+    return rmsnorm_back(s, false);
+}
+static Cost run_rmsnorm_back_dual(Shape *s)
+{
+    return rmsnorm_back(s, true);
+}
+static Cost run_swiglu(Shape *s)
+{
+    return swiglu(s, false);
+}
+static Cost run_swiglu_dual(Shape *s)
+{
+    return swiglu(s, true);
+}
+static Cost run_swiglu_back(Shape *s)
+{
+    return swiglu_back(s, false);
+}
+static Cost run_swiglu_back_dual(Shape *s)
+{
+    return swiglu_back(s, true);
+}
+
+static Cost run_rope(Shape *s)
+{
+    size_t step = (size_t)s->M * (size_t)s->C;
+    s->be->ops->rope_rotate(s->be, s->c[1], step, s->c[0], step, s->rope, 1, s->M, s->H, s->D, 1);
+    return moved(2.0 * (double)step);
+}
+
+static Cost run_cross_entropy(Shape *s)
+{
+    Dual z = {s->z.v, NULL}, none = {0};
+    s->be->ops->cross_entropy(s->be, s->nll, z, none, s->tokens, s->R, s->V);
+    return moved((double)s->R * s->V);
+}
+
+static Cost run_cross_entropy_gradient(Shape *s)
+{
+    Dual z = {s->z.v, NULL}, seed = {s->seed, NULL};
+    s->be->ops->cross_entropy(s->be, s->nll, z, seed, s->tokens, s->R, s->V);
+    return moved(2.0 * s->R * s->V);
+}
+
+static Cost run_cross_entropy_dual(Shape *s)
+{
+    Dual seed = {s->seed, s->seed};
+    s->be->ops->cross_entropy(s->be, s->nll, s->z, seed, s->tokens, s->R, s->V);
+    return moved(4.0 * s->R * s->V);
+}
+
+static Cost run_embed(Shape *s)
+{
+    s->be->ops->embed_forward(s->be, s->c[0], s->tokens, s->head, s->M, s->C);
+    return moved(2.0 * s->M * s->C);
+}
+
+static Cost run_embed_back(Shape *s)
+{
+    s->be->ops->embed_backward(s->be, s->dhead, s->tokens, s->c[0], s->M, s->C);
+    return moved(3.0 * s->M * s->C);
+}
+
+static Cost run_add(Shape *s)
+{
+    size_t n = (size_t)s->M * (size_t)s->C;
+    s->be->ops->add(s->be, s->c[2], s->c[0], s->c[1], n);
+    return moved(3.0 * (double)n);
+}
+
+static Cost run_copy_rows(Shape *s)
+{
+    size_t step = (size_t)s->M * (size_t)s->C;
+    s->be->ops->copy_rows(s->be, s->c[1], step, s->c[0], step, 1, s->M, s->C);
+    return moved(2.0 * (double)step);
+}
+
+static Cost run_inner_sgd(Shape *s)
+{
+    s->be->ops->inner_sgd_forward(s->be, s->p[0], s->seed, s->p[1], s->p[2], 1, s->P, 1e-3, 1);
+    return moved(3.0 * (double)s->P);
+}
+
+static Cost run_inner_sgd_back(Shape *s)
+{
+    s->be->ops->inner_sgd_backward(s->be, s->p[0], s->p[1], s->p[2], s->norm, 1, s->P, 1e-3, 1);
+    return moved(3.0 * (double)s->P);
+}
+
+static Cost run_adamw(Shape *s)
+{
+    const AdamWStep step = {.lr = 1e-6,
+                            .b1 = 0.9,
+                            .b2 = 0.95,
+                            .eps = 1e-8,
+                            .correction1 = 1,
+                            .correction2 = 1,
+                            .scale = 1};
+    s->be->ops->adamw(s->be, s->p[0], s->p[1], s->p[2], s->p[3], s->P, &step);
+    return moved(7.0 * (double)s->P);
+}
+
+static Cost run_sum_squares(Shape *s)
+{
+    double sum;
+    s->be->ops->sum_squares(s->be, &sum, s->p[3], s->P);
+    return moved((double)s->P);
+}
+
+static const Row rows[] = {
+    {"product, forward", run_linear},
+    {"product, input gradient", run_linear_back},
+    {"product, weight gradient", run_linear_weight},
+    {"head", run_head},
+    {"head, input gradient", run_head_back},
+    {"head, weight gradient", run_head_weight},
+    {"head, one token", run_head_token},
+    {"attention", run_attention},
+    {"attention, dual", run_attention_dual},
+    {"attention gradient", run_attention_back},
+    {"attention gradient, dual", run_attention_back_dual},
+    {"rmsnorm", run_rmsnorm},
+    {"rmsnorm, dual", run_rmsnorm_dual},
+    {"rmsnorm gradient", run_rmsnorm_back},
+    {"rmsnorm gradient, dual", run_rmsnorm_back_dual},
+    {"rope", run_rope},
+    {"swiglu", run_swiglu},
+    {"swiglu, dual", run_swiglu_dual},
+    {"swiglu gradient", run_swiglu_back},
+    {"swiglu gradient, dual", run_swiglu_back_dual},
+    {"cross entropy", run_cross_entropy},
+    {"cross entropy, gradient", run_cross_entropy_gradient},
+    {"cross entropy, dual", run_cross_entropy_dual},
+    {"embed", run_embed},
+    {"embed gradient", run_embed_back},
+    {"add", run_add},
+    {"copy rows", run_copy_rows},
+    {"inner step", run_inner_sgd},
+    {"inner step, transposed", run_inner_sgd_back},
+    {"adamw", run_adamw},
+    {"sum of squares", run_sum_squares},
+};
+
+_Static_assert(sizeof rows / sizeof rows[0] <= BENCH_OPS_MAX, "results have room for all rows");
+
+/* ------------------------------------------------------------------------------ measuring */
+
+static void take_all(Arena *a, real **array, int n, size_t elements)
+{
+    for (int i = 0; i < n; i++) array[i] = arena_take(a, elements);
+}
+
+static void shape_layout(Shape *s, real *memory)
+{
+    Arena a = {.base = memory};
+    size_t M = (size_t)s->M, C = (size_t)s->C, V = (size_t)s->V, R = (size_t)s->R;
+    take_all(&a, s->c, C_ARRAYS, M * C);
+    take_all(&a, s->f, F_ARRAYS, M * (size_t)(s->F > s->C ? s->F : s->C));
+    take_all(&a, s->kv, KV_ARRAYS, ((size_t)s->W + M) * C);
+    take_all(&a, s->p, P_ARRAYS, s->P);
+    s->w = arena_take(&a, C * (size_t)s->F);
+    s->dw = arena_take(&a, C * (size_t)s->F);
+    s->head = arena_take(&a, C * V);
+    s->dhead = arena_take(&a, C * V);
+    s->z = (Dual){arena_take(&a, R * V), arena_take(&a, R * V)};
+    s->norm = arena_take(&a, C);
+    s->lse = arena_take(&a, M * (size_t)s->H);
+    s->seed = arena_take(&a, M);
+    s->nll = arena_take(&a, M);
+    s->rope = arena_take(&a, M * (size_t)s->D);
+    s->elements = a.used;
+}
+
+static Shape shape_of(Backend *be, const ModelConfig *c)
+{
+    Shape s = {.be = be,
+               .M = (int)c->mini_batch_size,
+               .C = (int)c->hidden_size,
+               .H = (int)c->num_attention_heads,
+               .F = (int)c->intermediate_size,
+               .V = (int)c->output_size,
+               .W = (int)c->sliding_window_size};
+    s.D = s.C / s.H;
+    s.R = s.M < HEAD_ROWS ? s.M : HEAD_ROWS;
+    s.P = (size_t)(c->suffix_len > 0 ? c->suffix_len : 1) * 3 * (size_t)s.C * (size_t)s.F;
+    return s;
+}
+
+/* Positive, so that second moments are; small, so that sums of many stay small. */
+static void shape_fill(Shape *s, real *memory, double theta)
+{
+    Rng rng;
+    rng_seed(&rng, 1, 0);
+    for (size_t i = 0; i < s->elements; i++) memory[i] = (real)(0.1 * rng_uniform(&rng));
+    for (int i = 0; i < s->M; i++) s->tokens[i] = (int32_t)rng_below(&rng, (uint64_t)s->V);
+    s->be->ops->rope_table(s->be, s->rope, 0, s->M, s->D, theta);
+}
+
+/* The fastest of at least some calls, after one that is not counted. */
+static OpResult row_time(Shape *s, const Row *row, const OpsResult *peaks)
+{
+    enum { LEAST_CALLS = 5 };
+    const double least_seconds = 0.05;
+    double best = 0, total = 0;
+    Cost cost = row->run(s);
+    for (int i = 0; i < LEAST_CALLS || total < least_seconds; i++) {
+        double began = time_now();
+        row->run(s);
+        double seconds = time_now() - began;
+        if (i == 0 || seconds < best) best = seconds;
+        total += seconds;
+    }
+    OpResult r = {.name = row->name,
+                  .seconds = best,
+                  .gflops = cost.flops / best / 1e9,
+                  .gbs = cost.bytes / best / 1e9};
+    r.share = cost.flops > 0 ? r.gflops / peaks->peak_gflops : r.gbs / peaks->peak_gbs;
+    return r;
+}
+
+int bench_ops_run(OpsResult *out, Backend *be, const Config *cfg, Err *err)
+{
+    Shape s = shape_of(be, &cfg->model);
+    shape_layout(&s, NULL);
+    size_t bytes = s.elements * sizeof(real), left = mem_available();
+    if (bytes > left)
+        return err_set(err,
+                       "operands of model '%s' need %.0f MB and only %.0f MB are free; take a "
+                       "smaller --shape",
+                       cfg->model.name, (double)bytes / 1e6, (double)left / 1e6);
+    *out = (OpsResult){.peak_gflops = bench_peak_of(be),
+                       .peak_gbs = bench_peak_memory(be, PEAK_TRIAD),
+                       .n = ARRAY_LEN(rows)};
+    snprintf(out->shape, sizeof out->shape, "%s", cfg->model.name);
+    real *memory = backend_alloc(be, s.elements);
+    s.tokens = mem_alloc((size_t)s.M * sizeof *s.tokens);
+    shape_layout(&s, memory);
+    shape_fill(&s, memory, cfg->model.rope_theta);
+    for (int i = 0; i < out->n; i++) out->op[i] = row_time(&s, &rows[i], out);
+    mem_free(s.tokens);
+    backend_free(be, memory, s.elements);
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------ reports */
+
+void bench_ops_print(const OpsResult *r, FILE *out)
+{
+    fprintf(out, "%s: peak %.1f GFLOP/s, memory %.1f GB/s (more than all of it: in cache)\n",
+            r->shape, r->peak_gflops, r->peak_gbs);
+    fprintf(out, "%-26s %10s %10s %10s %7s\n", "operation", "ms", "GFLOP/s", "GB/s", "share");
+    for (int i = 0; i < r->n; i++) {
+        const OpResult *o = &r->op[i];
+        fprintf(out, "%-26s %10.4f", o->name, 1e3 * o->seconds);
+        if (o->gflops > 0)
+            fprintf(out, " %10.1f %10s", o->gflops, "");
+        else
+            fprintf(out, " %10s %10.1f", "", o->gbs);
+        fprintf(out, " %7.3f\n", o->share);
+    }
+    fputc('\n', out);
+}
+
+json_t *bench_ops_json(const OpsResult *r)
+{
+    json_t *ops = json_array();
+    for (int i = 0; i < r->n; i++) {
+        const OpResult *o = &r->op[i];
+        json_array_append_new(ops, json_pack("{s:s, s:f, s:f, s:f, s:f}", "op", o->name, "seconds",
+                                             o->seconds, "gflops", o->gflops, "gbs", o->gbs,
+                                             "share_of_peak", o->share));
+    }
+    return json_pack("{s:s, s:f, s:f, s:o}", "shape", r->shape, "peak_gflops", r->peak_gflops,
+                     "peak_gbs", r->peak_gbs, "ops", ops);
+}

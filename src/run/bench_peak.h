@@ -1,0 +1,32 @@
+/* What the machine attains at best, by loops of our own: the measure of all other figures. */
+#ifndef TTT_RUN_BENCH_PEAK_H
+#define TTT_RUN_BENCH_PEAK_H
+
+#include <jansson.h>
+#include <stdio.h>
+
+#include "ops/ops.h"
+
+/* Best of several short bursts; on all threads of the backend. */
+double bench_peak_products(Backend *be); /* of `real`, GFLOP/s */
+double bench_peak_bf16(Backend *be);     /* GFLOP/s; 0: this CPU has no such instructions */
+/* GB/s of reads and writes, over arrays longer than the last-level cache. */
+double bench_peak_memory(Backend *be, PeakMemory kind);
+
+/* The peak that this backend's products are to be compared with. */
+double bench_peak_of(Backend *be);
+
+enum { PEAK_MEMORY_KINDS = PEAK_TRIAD + 1 };
+
+typedef struct BenchPeak {
+    const char *isa;
+    int threads;
+    /* by one thread and by all: */
+    double products[2], bf16[2], memory[2][PEAK_MEMORY_KINDS];
+} BenchPeak;
+
+void bench_peak_measure(BenchPeak *p, Backend *be);
+void bench_peak_print(const BenchPeak *p, FILE *out);
+json_t *bench_peak_json(const BenchPeak *p);
+
+#endif
