@@ -71,12 +71,14 @@ static bool wants_help(int argc, char **argv)
     return false;
 }
 
-/* Threads that spin between small parallel regions slow each other down on busy cores. libgomp
- * reads the variable when it is loaded, so it takes a second start to set it. */
+/* How long an idle thread spins before it sleeps, in libgomp's rounds: some microseconds. Waking a
+ * sleeper costs more than a small parallel region; spinning on takes a busy core from who works
+ * (docs/speed.md). libgomp reads the variable when it is loaded, so it takes a second start to set.
+ */
 static void settle_threads(char **argv)
 {
-    if (getenv("OMP_WAIT_POLICY") || getenv("TTT_NO_REEXEC")) return;
-    if (setenv("OMP_WAIT_POLICY", "passive", 1) == 0) execv("/proc/self/exe", argv);
+    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT") || getenv("TTT_NO_REEXEC")) return;
+    if (setenv("GOMP_SPINCOUNT", "2000", 1) == 0) execv("/proc/self/exe", argv);
 }
 
 static bool asks_for_fp64(int argc, char **argv)

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "ops/kernel.h"
+#include "ops/row.h"
 #include "ops/vexp.h"
 
 enum { STRIP = 64, MATRICES = 4 };
@@ -146,12 +147,9 @@ static void clear_outside(real *row, int from, int to, int n)
 /* Scores to probabilities in place; returns the row's log-sum-exp. */
 static real softmax_row(real *p, int from, int to, int n)
 {
-    real top = p[from], sum = 0;
-    for (int j = from + 1; j < to; j++) top = p[j] > top ? p[j] : top;
-    for (int j = from; j < to; j++) {
-        p[j] = vexp(p[j] - top);
-        sum += p[j];
-    }
+    real top = row_max(p + from, to - from), sum = 0;
+    for (int j = from; j < to; j++) p[j] = vexp(p[j] - top);
+    for (int j = from; j < to; j++) sum += p[j];
     real inv = 1 / sum;
     for (int j = from; j < to; j++) p[j] *= inv;
     clear_outside(p, from, to, n);

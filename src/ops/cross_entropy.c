@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "ops/kernel.h"
+#include "ops/row.h"
 #include "ops/vexp.h"
 
 typedef struct Row {
@@ -14,11 +15,8 @@ typedef struct Row {
 
 static Row row_softmax(const real *z, int V)
 {
-    real top = z[0];
-    for (int j = 1; j < V; j++) top = z[j] > top ? z[j] : top;
-    real sum = 0;
-    for (int j = 0; j < V; j++) sum += vexp(z[j] - top);
-    return (Row){top, sum};
+    real top = row_max(z, V);
+    return (Row){top, row_sum_exp(z, V, top)};
 }
 
 static void gradient_row(real *z, Row r, real seed, int32_t target, int V)
