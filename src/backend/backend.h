@@ -57,4 +57,9 @@ real *backend_work(Backend *be, int thread, WorkSlot slot, size_t n);
 void gemm(Backend *be, Trans ta, Trans tb, int M, int N, int K, real alpha, const real *A, int lda,
           const real *B, int ldb, real beta, real *C, int ldc);
 
+/* `count` dense products side by side, C_i = op(A_i) op(B_i) + beta C_i, their operands step_*
+ * elements apart. Small ones are split over threads whole. */
+void gemm_batch(Backend *be, int count, Trans ta, Trans tb, int M, int N, int K, const real *A,
+                size_t step_a, const real *B, size_t step_b, real beta, real *C, size_t step_c);
+
 #endif

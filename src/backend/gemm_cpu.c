@@ -87,3 +87,16 @@ void gemm(Backend *be, Trans ta, Trans tb, int M, int N, int K, real alpha, cons
     if (alone) omp_set_num_threads(be->threads);
     profile_end(be, PROFILE_GEMM, began);
 }
+
+void gemm_batch(Backend *be, int count, Trans ta, Trans tb, int M, int N, int K, const real *A,
+                size_t step_a, const real *B, size_t step_b, real beta, real *C, size_t step_c)
+{
+    int lda = ta ? M : K, ldb = tb ? K : N;
+    bool side_by_side = count >= be->threads && be->threads > 1 && !be->bf16;
+    double began = side_by_side ? profile_begin(be) : 0;
+#pragma omp parallel for schedule(static) num_threads(be->threads) if (side_by_side)
+    for (int i = 0; i < count; i++)
+        gemm(be, ta, tb, M, N, K, 1, A + (size_t)i * step_a, lda, B + (size_t)i * step_b, ldb, beta,
+             C + (size_t)i * step_c, N);
+    if (side_by_side) profile_end(be, PROFILE_GEMM, began);
+}

@@ -31,7 +31,7 @@ real *arena_take(Arena *a, size_t n)
     return p;
 }
 
-static Dual take_dual(Arena *a, size_t n, bool tangent)
+Dual arena_take_dual(Arena *a, size_t n, bool tangent)
 {
     real *v = arena_take(a, n);
     return (Dual){v, tangent ? arena_take(a, n) : NULL};
@@ -57,7 +57,7 @@ void block_acts_layout(BlockActs *acts, Arena *a, const Model *m, int layer, int
         if (i == A_K || i == A_V)
             acts->room[i].t = tangents ? arena_take(a, n) : NULL;
         else
-            acts->room[i] = take_dual(a, n, tangents);
+            acts->room[i] = arena_take_dual(a, n, tangents);
     }
     acts->lse = arena_take(a, rows * (size_t)c->num_attention_heads);
 }
@@ -66,9 +66,9 @@ void block_scratch_layout(BlockScratch *s, Arena *a, const Model *m, int B, int 
 {
     size_t rows = (size_t)B * (size_t)M;
     for (int i = 0; i < ARRAY_LEN(s->c); i++)
-        s->c[i] = take_dual(a, rows * (size_t)m->cfg.model.hidden_size, tangents);
+        s->c[i] = arena_take_dual(a, rows * (size_t)m->cfg.model.hidden_size, tangents);
     for (int i = 0; i < ARRAY_LEN(s->f); i++)
-        s->f[i] = take_dual(a, rows * (size_t)m->cfg.model.intermediate_size, tangents);
+        s->f[i] = arena_take_dual(a, rows * (size_t)m->cfg.model.intermediate_size, tangents);
 }
 
 /* ------------------------------------------------------------------------------ small steps */

@@ -89,6 +89,7 @@ typedef struct Arena {
     size_t used;
 } Arena;
 real *arena_take(Arena *a, size_t n);
+Dual arena_take_dual(Arena *a, size_t n, bool tangent);
 
 /* tangents: room for them too. */
 void block_acts_layout(BlockActs *acts, Arena *a, const Model *m, int layer, int B, int M,

@@ -16,23 +16,17 @@ static int tail_blocks(const Model *m)
     return (int)m->cfg.model.num_hidden_layers - lead_layers(m);
 }
 
-static Dual take_dual(Arena *a, size_t n, bool tangent)
-{
-    real *v = arena_take(a, n);
-    return (Dual){v, tangent ? arena_take(a, n) : NULL};
-}
-
 void tail_layout(Tail *t, Arena *a, const Model *m, int B, int M, bool gradient)
 {
     size_t rows = (size_t)B * (size_t)M, hidden = rows * (size_t)m->cfg.model.hidden_size;
     bool tangents = gradient && m->inner.size > 0;
     for (int i = 0; i < tail_blocks(m); i++)
         block_acts_layout(&t->acts[i], a, m, lead_layers(m) + i, B, M, tangents);
-    t->hidden = take_dual(a, hidden, tangents);
-    t->dx = take_dual(a, hidden, gradient);
-    t->seed = take_dual(a, rows, true);
+    t->hidden = arena_take_dual(a, hidden, tangents);
+    t->dx = arena_take_dual(a, hidden, gradient);
+    t->seed = arena_take_dual(a, rows, true);
     t->rows = head_rows(m, B, M);
-    t->logits = take_dual(a, (size_t)t->rows * (size_t)m->cfg.model.output_size, tangents);
+    t->logits = arena_take_dual(a, (size_t)t->rows * (size_t)m->cfg.model.output_size, tangents);
     t->nll = arena_take(a, rows);
 }
 

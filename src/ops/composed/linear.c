@@ -5,72 +5,60 @@
  * Shared weights see all sequences as one tall matrix; per-sequence ones are multiplied in turn. */
 #include "ops/composed/composed.h"
 
-static void forward_rows(Backend *be, Dual y, Dual x, Param w, int R, int K, int N)
+/* n sequences of R rows each with their own weights, or one tall matrix with shared ones. */
+typedef struct Rows {
+    Backend *be;
+    int n, R, K, N;
+    size_t in, out, weight, gradient; /* steps from one sequence to the next */
+} Rows;
+
+static Rows rows_of(Backend *be, size_t step_w, size_t step_dw, int B, int R, int K, int N)
 {
-    gemm(be, N_, N_, R, N, K, 1, x.v, K, w.v, N, 0, y.v, N);
-    if (!y.t) return;
-    real beta = 0;
-    if (x.t) {
-        gemm(be, N_, N_, R, N, K, 1, x.t, K, w.v, N, 0, y.t, N);
-        beta = 1;
-    }
-    if (w.t) gemm(be, N_, N_, R, N, K, 1, x.v, K, w.t, N, beta, y.t, N);
+    bool own = step_w || step_dw;
+    Rows r = {be, own ? B : 1, own ? R : B * R, K, N, 0, 0, step_w, step_dw};
+    r.in = (size_t)r.R * (size_t)K;
+    r.out = (size_t)r.R * (size_t)N;
+    return r;
 }
 
-static void backward_rows(Backend *be, Dual dx, bool add, Param dw, Dual dy, Dual x, Param w, int R,
-                          int K, int N)
+/* y = x w + beta y */
+static void forward(const Rows *r, real *y, const real *x, const real *w, real beta)
 {
-    real beta = add ? 1 : 0;
-    if (dx.v && dy.v) gemm(be, N_, T_, R, K, N, 1, dy.v, N, w.v, N, beta, dx.v, K);
-    if (dx.t) {
-        gemm(be, N_, T_, R, K, N, 1, dy.t, N, w.v, N, beta, dx.t, K);
-        if (w.t && dy.v) gemm(be, N_, T_, R, K, N, 1, dy.v, N, w.t, N, 1, dx.t, K);
-    }
-    if (dw.v && dy.v) gemm(be, T_, N_, K, N, R, 1, x.v, K, dy.v, N, 1, dw.v, N);
-    if (dw.t) {
-        gemm(be, T_, N_, K, N, R, 1, x.v, K, dy.t, N, 1, dw.t, N);
-        if (x.t && dy.v) gemm(be, T_, N_, K, N, R, 1, x.t, K, dy.v, N, 1, dw.t, N);
-    }
+    gemm_batch(r->be, r->n, N_, N_, r->R, r->N, r->K, x, r->in, w, r->weight, beta, y, r->out);
 }
 
-static real *ahead(real *p, size_t n)
+/* dx = dy w^T + beta dx */
+static void to_input(const Rows *r, real *dx, const real *dy, const real *w, real beta)
 {
-    return p ? p + n : NULL;
-}
-static Dual dual_ahead(Dual d, size_t n)
-{
-    return (Dual){ahead(d.v, n), ahead(d.t, n)};
+    gemm_batch(r->be, r->n, N_, T_, r->R, r->K, r->N, dy, r->out, w, r->weight, beta, dx, r->in);
 }
 
-static Param param_of(Param p, int b)
+/* dw += x^T dy */
+static void to_weight(const Rows *r, real *dw, const real *x, const real *dy)
 {
-    return (Param){ahead(p.v, (size_t)b * p.step), ahead(p.t, (size_t)b * p.step), 0};
+    gemm_batch(r->be, r->n, T_, N_, r->K, r->N, r->R, x, r->in, dy, r->out, 1, dw, r->gradient);
 }
 
 void linear_forward(Backend *be, Dual y, Dual x, Param w, int B, int R, int K, int N)
 {
-    if (!w.step) {
-        forward_rows(be, y, x, w, B * R, K, N);
-        return;
-    }
-    size_t in = (size_t)R * (size_t)K, out = (size_t)R * (size_t)N;
-    for (int b = 0; b < B; b++)
-        forward_rows(be, dual_ahead(y, (size_t)b * out), dual_ahead(x, (size_t)b * in),
-                     param_of(w, b), R, K, N);
+    Rows r = rows_of(be, w.step, 0, B, R, K, N);
+    forward(&r, y.v, x.v, w.v, 0);
+    if (!y.t) return;
+    if (x.t) forward(&r, y.t, x.t, w.v, 0);
+    if (w.t) forward(&r, y.t, x.v, w.t, x.t ? 1 : 0);
 }
 
 void linear_backward(Backend *be, Dual dx, bool add, Param dw, Dual dy, Dual x, Param w, int B,
                      int R, int K, int N)
 {
-    if (!w.step && !dw.step) {
-        backward_rows(be, dx, add, dw, dy, x, w, B * R, K, N);
-        return;
-    }
-    size_t in = (size_t)R * (size_t)K, out = (size_t)R * (size_t)N;
-    for (int b = 0; b < B; b++)
-        backward_rows(be, dual_ahead(dx, (size_t)b * in), add, param_of(dw, b),
-                      dual_ahead(dy, (size_t)b * out), dual_ahead(x, (size_t)b * in),
-                      param_of(w, b), R, K, N);
+    Rows r = rows_of(be, w.step, dw.step, B, R, K, N);
+    real beta = add ? 1 : 0;
+    if (dx.v && dy.v) to_input(&r, dx.v, dy.v, w.v, beta);
+    if (dx.t) to_input(&r, dx.t, dy.t, w.v, beta);
+    if (dx.t && w.t && dy.v) to_input(&r, dx.t, dy.v, w.t, 1);
+    if (dw.v && dy.v) to_weight(&r, dw.v, x.v, dy.v);
+    if (dw.t) to_weight(&r, dw.t, x.v, dy.t);
+    if (dw.t && x.t && dy.v) to_weight(&r, dw.t, x.t, dy.v);
 }
 
 void dual_add(Backend *be, Dual y, Dual a, Dual b, size_t n)
