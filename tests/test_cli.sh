@@ -135,12 +135,16 @@ refuse 1 'cut/model\.safetensors' "$ttt" generate cut
 
 # --- no room at the end: one line, and the old memory is as it was
 before=$(sha256sum <a.memory)
-(
-    trap '' XFSZ # the limit then shows as a failing write, like a full disk
-    ulimit -f 8
-    exec "$ttt" read model b.txt --memory a.memory
-) >out 2>err </dev/null
-[ $? -eq 1 ] && grep -q 'ttt read: .*a.memory' err || problem "no room: $(cat err)"
+if [ -n "${TSAN_OPTIONS:-}" ]; then
+    echo "skipped: ThreadSanitizer keeps files of its own and dies of the limit" >&2
+else
+    (
+        trap '' XFSZ # the limit then shows as a failing write, like a full disk
+        ulimit -f 8
+        exec "$ttt" read model b.txt --memory a.memory
+    ) >out 2>err </dev/null
+    [ $? -eq 1 ] && grep -q 'ttt read: .*a.memory' err || problem "no room: $(cat err)"
+fi
 [ "$(sha256sum <a.memory)" = "$before" ] || problem "a failed save changed the old memory"
 compgen -G '*.tmp-*' >/dev/null && problem "a temporary file was left"
 "$ttt" generate model --max-tokens 9 >/dev/full 2>err
