@@ -92,11 +92,18 @@ void gemm_batch(Backend *be, int count, Trans ta, Trans tb, int M, int N, int K,
                 size_t step_a, const real *B, size_t step_b, real beta, real *C, size_t step_c)
 {
     int lda = ta ? M : K, ldb = tb ? K : N;
-    bool side_by_side = count >= be->threads && be->threads > 1 && !be->bf16;
-    double began = side_by_side ? profile_begin(be) : 0;
-#pragma omp parallel for schedule(static) num_threads(be->threads) if (side_by_side)
+    if (count < be->threads || be->threads == 1 || be->bf16) {
+        for (int i = 0; i < count; i++)
+            gemm(be, ta, tb, M, N, K, 1, A + (size_t)i * step_a, lda, B + (size_t)i * step_b, ldb,
+                 beta, C + (size_t)i * step_c, N);
+        return;
+    }
+    /* Not the loop above with an if clause: inside even a serial region the library would make a
+     * new team of threads for every product. */
+    double began = profile_begin(be);
+#pragma omp parallel for schedule(static) num_threads(be->threads)
     for (int i = 0; i < count; i++)
         gemm(be, ta, tb, M, N, K, 1, A + (size_t)i * step_a, lda, B + (size_t)i * step_b, ldb, beta,
              C + (size_t)i * step_c, N);
-    if (side_by_side) profile_end(be, PROFILE_GEMM, began);
+    profile_end(be, PROFILE_GEMM, began);
 }
