@@ -1,0 +1,144 @@
+/* Reading token by token, in ragged pieces and all at once gives the same scores as one evaluation
+ * of the whole sequence, with learning on and off, for every kind of attention and any chunk and
+ * window. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "base/rng.h"
+#include "model/reader.h"
+#include "model/sweep.h"
+
+enum { T = 53, VOCAB = 19 };
+
+typedef struct Case {
+    const char *name;
+    int block, mode; /* SeqBlock, TrainMode */
+    int64_t chunk, window, suffix;
+    bool prime;
+    const char *inner;
+} Case;
+
+static const Case cases[] = {
+    {"primes, window over two chunks", SEQ_SWA, TRAIN_META, 8, 16, 2, true,
+     "**.suffix_blocks.feed_forward_prime.**"},
+    {"window smaller than the chunk", SEQ_SWA, TRAIN_META, 12, 5, 1, true, "**.suffix_blocks.**"},
+    {"window no multiple of the chunk", SEQ_SWA, TRAIN_META, 7, 10, 3, false, "**"},
+    {"chunks of one token", SEQ_SWA, TRAIN_META, 1, 4, 1, true,
+     "**.suffix_blocks.feed_forward_prime.**"},
+    {"chunk longer than the text", SEQ_SWA, TRAIN_META, 64, 80, 1, true, "**.suffix_blocks.**"},
+    {"window over each chunk", SEQ_SWA_FULL, TRAIN_META, 9, 6, 1, true, "**.suffix_blocks.**"},
+    {"full attention in each chunk", SEQ_SELF_ATTENTION, TRAIN_META, 9, 6, 2, false,
+     "**.suffix_blocks.feed_forward.**"},
+    {"baseline, sliding window", SEQ_SWA, TRAIN_PRETRAIN, 8, 20, 0, false, "**"},
+    {"baseline, full attention", SEQ_SELF_ATTENTION, TRAIN_PRETRAIN, 64, 6, 0, false, "**"},
+};
+
+static Model *make_model(Backend *be, const Case *c)
+{
+    Config cfg;
+    Model *m;
+    Err err;
+    config_defaults(&cfg);
+    cfg.model.vocab_size = cfg.model.output_size = VOCAB;
+    cfg.model.hidden_size = 12;
+    cfg.model.num_attention_heads = 2;
+    cfg.model.intermediate_size = 10;
+    cfg.model.num_hidden_layers = 3;
+    cfg.model.initializer_range = 0.3;
+    cfg.model.compute_dtype = COMPUTE_FP64;
+    cfg.model.tie_word_embeddings = true;
+    cfg.model.seq_modeling_block = c->block;
+    cfg.model.mini_batch_size = c->chunk;
+    cfg.model.sliding_window_size = c->window;
+    cfg.model.suffix_len = c->suffix;
+    cfg.model.prime = c->prime;
+    cfg.training.train_mode = c->mode;
+    cfg.training.optimizer_inner.optimizer_type = OPT_SGD;
+    cfg.training.optimizer_inner.lr = 0.1;
+    cfg.training.optimizer_inner.clip_gradient = 1;
+    cfg.training.spec_inner.n = 1;
+    snprintf(cfg.training.spec_inner.glob[0], CFG_TEXT, "%s", c->inner);
+    if (model_create(&m, be, &cfg, &err) < 0) fail_msg("%s: %s", c->name, err.text);
+    return m;
+}
+
+static void evaluate(Model *m, const int32_t *tokens, bool learn, double *nll)
+{
+    SweepOptions o = {.batch = 1, .length = T, .learn = learn};
+    SweepReport report = {.token_nll = nll};
+    Sweep *s;
+    Err err;
+    assert_int_equal(sweep_create(&s, m, &o, &err), 0);
+    (void)sweep_run(s, tokens, m->cfg.training.optimizer_inner.lr, NULL, 1, &report);
+    sweep_free(s);
+}
+
+/* pieces: lengths that are fed in turn, over and over. */
+static void read_in(Model *m, const int32_t *tokens, bool learn, const size_t *pieces, int n,
+                    double *nll)
+{
+    Reader *r;
+    Err err;
+    assert_int_equal(reader_create(&r, m, learn, 0, &err), 0);
+    size_t at = 0;
+    for (int i = 0; at < T + 1; i++) {
+        size_t size = pieces[i % n] < T + 1 - at ? pieces[i % n] : T + 1 - at;
+        if (reader_feed(r, tokens + at, size, nll + at, &err) < 0) fail_msg("%s", err.text);
+        at += size;
+    }
+    reader_free(r);
+}
+
+static void compare(const Case *c, const char *how, const double *read, const double *wanted)
+{
+    assert_true(read[0] == 0);
+    for (int i = 0; i < T; i++)
+        if (!(fabs(read[i + 1] - wanted[i]) <= 1e-10 * (1 + fabs(wanted[i]))))
+            fail_msg("%s, %s: token %d scores %.15g instead of %.15g", c->name, how, i + 1,
+                     read[i + 1], wanted[i]);
+}
+
+static void check_case(Backend *be, const Case *c, bool learn)
+{
+    static const size_t one[] = {1}, ragged[] = {3, 1, 17, 8, 2}, all[] = {T + 1};
+    int32_t tokens[T + 1];
+    double wanted[T], read[T + 1];
+    Rng rng;
+    Model *m = make_model(be, c);
+    rng_seed(&rng, 5, 0);
+    for (int i = 0; i <= T; i++) tokens[i] = (int32_t)rng_below(&rng, VOCAB);
+    evaluate(m, tokens, learn, wanted);
+    read_in(m, tokens, learn, one, ARRAY_LEN(one), read);
+    compare(c, "token by token", read, wanted);
+    read_in(m, tokens, learn, ragged, ARRAY_LEN(ragged), read);
+    compare(c, "in pieces", read, wanted);
+    read_in(m, tokens, learn, all, ARRAY_LEN(all), read);
+    compare(c, "at once", read, wanted);
+    model_free(m);
+}
+
+static void reading_equals_evaluation(void **state)
+{
+    (void)state;
+    Backend *be;
+    BackendOptions o = {.threads = 1};
+    Err err;
+    assert_int_equal(backend_open(&be, &o, &err), 0);
+    for (int i = 0; i < ARRAY_LEN(cases); i++) {
+        check_case(be, &cases[i], false);
+        if (cases[i].mode == TRAIN_META) check_case(be, &cases[i], true);
+    }
+    backend_close(be);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(reading_equals_evaluation)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
