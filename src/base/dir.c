@@ -21,7 +21,10 @@ bool dir_exists(const char *path)
 
 static int make_one(const char *path, Err *err)
 {
-    if (mkdir(path, 0777) == 0 || dir_exists(path)) return 0;
+    if (mkdir(path, 0777) == 0) return 0;
+    int reason = errno; /* looking at the path changes it */
+    if (dir_exists(path)) return 0;
+    errno = reason;
     if (errno == EEXIST)
         return err_set(err, "cannot make the folder %s: a file has that name; name another", path);
     return file_error(err, "make the folder", path);
