@@ -85,3 +85,15 @@ void jsonl_close(JsonLog *log)
     free(log->path);
     free(log);
 }
+
+int json_write_atomic(const char *path, json_t *object, size_t flags, Err *err)
+{
+    char *text = object ? json_dumps(object, flags) : NULL;
+    CHECK(text, "cannot make the JSON text of %s", path);
+    json_decref(object);
+    size_t size = strlen(text);
+    text[size] = '\n'; /* in the place of the final NUL */
+    int status = file_write_atomic(path, text, size + 1, err);
+    free(text);
+    return status;
+}

@@ -18,4 +18,8 @@ void jsonl_close(JsonLog *log); /* NULL is fine */
 /* A JSON number, or null for NaN and infinities, which JSON cannot hold. */
 json_t *json_number(double value);
 
+/* Writes a whole object as a file of its own, atomically, with a final newline. flags: jansson's,
+ * such as JSON_INDENT(2). Takes the reference. */
+int json_write_atomic(const char *path, json_t *object, size_t flags, Err *err);
+
 #endif

@@ -73,11 +73,6 @@ void block_scratch_layout(BlockScratch *s, Arena *a, const Model *m, int B, int 
 
 /* ------------------------------------------------------------------------------ small steps */
 
-static Dual when(Dual storage, bool tangent)
-{
-    return (Dual){storage.v, tangent ? storage.t : NULL};
-}
-
 /* Slots of a gradient follow those of the gradient that it comes from. */
 static Dual like(Dual storage, Dual dy)
 {
@@ -102,7 +97,7 @@ static Dual norm(const BlockPass *p, Dual to, Dual x, ParamId id)
 {
     const ModelConfig *c = config_of(p);
     Param w = weight_of(p->w, id, p->layer);
-    Dual y = when(to, x.t || w.t);
+    Dual y = dual_when(to, x.t || w.t);
     backend_of(p)->ops->rmsnorm_forward(backend_of(p), y, x, w, p->span->B, p->span->M,
                                         (int)c->hidden_size, c->rms_norm_eps);
     return y;
@@ -119,7 +114,7 @@ static void norm_back(const BlockPass *p, Dual dx, bool add, Dual dy, Dual x, Pa
 static Dual linear(const BlockPass *p, Dual to, Dual x, ParamId id, int K, int N)
 {
     Param w = weight_of(p->w, id, p->layer);
-    Dual y = when(to, x.t || w.t);
+    Dual y = dual_when(to, x.t || w.t);
     linear_forward(backend_of(p), y, x, w, p->span->B, p->span->M, K, N);
     return y;
 }
@@ -135,7 +130,7 @@ static void linear_back(const BlockPass *p, Dual dx, bool add, Dual dy, Dual x, 
 static Dual residual(const BlockPass *p, Dual to, Dual x, Dual f, ParamId post)
 {
     if (config_of(p)->post_norm) f = norm(p, p->scratch->c[1], f, post);
-    Dual y = when(to, x.t || f.t);
+    Dual y = dual_when(to, x.t || f.t);
     dual_add(backend_of(p), y, x, f, hidden_elements(p));
     return y;
 }
@@ -188,7 +183,7 @@ static Dual head_norm(const BlockPass *p, Dual to, Dual raw, ParamId id)
     if (!c->qk_norm) return raw;
     int H = (int)c->num_attention_heads, D = (int)c->hidden_size / H;
     Param w = weight_of(p->w, id, p->layer);
-    Dual y = when(to, raw.t || w.t);
+    Dual y = dual_when(to, raw.t || w.t);
     backend_of(p)->ops->rmsnorm_forward(backend_of(p), y, raw, w, p->span->B, p->span->M * H, D,
                                         c->rms_norm_eps);
     return y;
@@ -244,11 +239,11 @@ static Dual attention_part(const BlockPass *p, BlockActs *acts, Dual x)
     keys_and_values(p, acts, n);
     acts->act[A_Q_RAW] = linear(p, acts->room[A_Q_RAW], n, P_WQ, C, C);
     Dual q = head_norm(p, acts->room[A_Q], acts->act[A_Q_RAW], P_Q_NORM);
-    acts->act[A_Q] = when(acts->room[A_Q], q.t);
+    acts->act[A_Q] = dual_when(acts->room[A_Q], q.t);
     rotate(p, acts->act[A_Q].v, span_step(p), q.v, span_step(p), 1);
     if (q.t) rotate(p, acts->act[A_Q].t, span_step(p), q.t, span_step(p), 1);
     Window w = window_of(p, acts);
-    acts->act[A_ATTENDED] = when(acts->room[A_ATTENDED], q.t || w.kt || w.vt);
+    acts->act[A_ATTENDED] = dual_when(acts->room[A_ATTENDED], q.t || w.kt || w.vt);
     be->ops->attention_forward(be, acts->act[A_ATTENDED], acts->lse, acts->act[A_Q], &w, p->span->B,
                                p->span->M, H, C / H);
     acts->act[A_PROJECTED] = linear(p, acts->room[A_PROJECTED], acts->act[A_ATTENDED], P_WO, C, C);
@@ -317,7 +312,7 @@ static Dual mlp_part(const BlockPass *p, BlockActs *acts, const MlpNames *m, Dua
     Dual n = enter(p, x, m->pre);
     Dual h1 = acts->act[m->h1] = linear(p, acts->room[m->h1], n, m->w1, C, F);
     Dual h3 = acts->act[m->h3] = linear(p, acts->room[m->h3], n, m->w3, C, F);
-    Dual hidden = when(p->scratch->f[0], h1.t || h3.t);
+    Dual hidden = dual_when(p->scratch->f[0], h1.t || h3.t);
     be->ops->swiglu_forward(be, hidden, h1, h3, wide);
     acts->act[m->f] = linear(p, acts->room[m->f], hidden, m->w2, F, C);
     return residual(p, acts->room[m->out], x, acts->act[m->f], m->post);
@@ -331,7 +326,7 @@ static void mlp_part_back(const BlockPass *p, BlockActs *acts, const MlpNames *m
     BlockScratch *s = p->scratch;
     size_t wide = (size_t)p->span->B * (size_t)p->span->M * (size_t)F;
     Dual h1 = acts->act[m->h1], h3 = acts->act[m->h3];
-    Dual hidden = when(s->f[0], h1.t || h3.t);
+    Dual hidden = dual_when(s->f[0], h1.t || h3.t);
     be->ops->swiglu_forward(be, hidden, h1, h3, wide);
     Dual df = residual_back(p, dx, acts->act[m->f], m->post);
     Dual dh1 = like(s->f[1], dx), dh3 = like(s->f[2], dx);

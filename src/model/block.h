@@ -82,6 +82,12 @@ typedef struct Grads {
 Param weight_of(const Weights *w, ParamId id, int layer);
 Param grad_of(const Grads *g, ParamId id, int layer);
 
+/* Storage with its tangent in use, or without one. */
+static inline Dual dual_when(Dual storage, bool tangent)
+{
+    return (Dual){storage.v, tangent ? storage.t : NULL};
+}
+
 /* Bump allocation over backend memory: the same layout code first with base NULL, to learn the
  * size, then for real. */
 typedef struct Arena {

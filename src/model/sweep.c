@@ -257,7 +257,6 @@ static void retreat_gradients(Sweep *s, int64_t index)
             for (int i = 0; i < 2; i++) {
                 backend_copy(s->m->be, rows[i] + to, rows[i], n);
                 backend_zero(s->m->be, rows[i], to);
-                backend_zero(s->m->be, rows[i] + to + n, kv->grad_step - to - n);
             }
         }
 }

@@ -55,11 +55,6 @@ static int first_inner_part(const Model *m)
     return first;
 }
 
-static Dual with_tangent(Dual storage, bool tangent)
-{
-    return (Dual){storage.v, tangent ? storage.t : NULL};
-}
-
 static Dual block_input(const TailPass *p, int block, real *x)
 {
     return block == 0 ? (Dual){.v = x} : p->tail->acts[block - 1].act[A_OUT];
@@ -81,7 +76,7 @@ void tail_forward(const TailPass *p, real *x)
     Dual last = block_input(p, n, x);
     if (n == 0) t->acts[0].act[A_OUT] = last; /* the head's input, for the backward pass */
     Param w = weight_of(&p->w, P_LN_F, 0);
-    Dual y = with_tangent(t->hidden, last.t || w.t);
+    Dual y = dual_when(t->hidden, last.t || w.t);
     p->m->be->ops->rmsnorm_forward(p->m->be, y, last, w, p->span->B, p->span->M,
                                    (int)c->hidden_size, c->rms_norm_eps);
 }
@@ -112,7 +107,7 @@ static Dual head_gradient(const TailPass *p, Dual last, const int32_t *target, D
               .C = (int)c->hidden_size,
               .V = (int)c->output_size,
               .tied = c->tie_word_embeddings,
-              .x = with_tangent(t->hidden, hidden_has_tangent(p, last)),
+              .x = dual_when(t->hidden, hidden_has_tangent(p, last)),
               .w = weight_of(&p->w, head_weight(p->m), 0),
               .target = target,
               .nll = t->nll,

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/jsonl.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "run/train_log.h"
@@ -81,14 +82,7 @@ int summary_write(const Trainer *t, Err *err)
                   json_number(s.log.tokens_per_second), "floor_gflops", json_number(s.floor_gflops),
                   "step_seconds", json_number(s.log.seconds), "peak_rss_mb",
                   json_number(s.peak_rss_mb), "files", file_list(t), "next", s.next);
-    char *text = object ? json_dumps(object, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) : NULL;
-    CHECK(text, "cannot make the JSON text of %s", path);
-    json_decref(object);
-    size_t size = strlen(text);
-    text[size] = '\n'; /* in the place of the final NUL */
-    int status = file_write_atomic(path, text, size + 1, err);
-    free(text);
-    TRY(status);
+    TRY(json_write_atomic(path, object, JSON_INDENT(2) | JSON_REAL_PRECISION(15), err));
     summary_print(&s, t);
     return 0;
 }

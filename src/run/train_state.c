@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/jsonl.h"
 #include "base/safetensors.h"
 
 enum { STATE_FORMAT = 1, STATE_MAX = 1 << 16, NAME_MAX_LENGTH = PARAM_PATH_MAX + 4 };
@@ -25,15 +26,7 @@ static int state_write(const char *folder, const TrainState *state, Err *err)
 {
     char path[PATH_MAX];
     TRY(path_join(path, sizeof path, folder, "state.json", err));
-    json_t *object = state_object(state);
-    char *text = object ? json_dumps(object, JSON_INDENT(2)) : NULL;
-    CHECK(text, "cannot make the JSON text of %s", path);
-    json_decref(object);
-    size_t size = strlen(text);
-    text[size] = '\n'; /* in the place of the final NUL */
-    int status = file_write_atomic(path, text, size + 1, err);
-    free(text);
-    return status;
+    return json_write_atomic(path, state_object(state), JSON_INDENT(2), err);
 }
 
 /* The tensors "mu/PATH" and "nu/PATH" of the moments at host, (2, table.size). */
