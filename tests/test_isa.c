@@ -70,13 +70,13 @@ static int run_rope(Backend *be, real *out, real *const *x)
 static int run_attention(Backend *be, real *out, real *const *x)
 {
     size_t step = (size_t)R * C;
-    real *lse = out + 7 * N;
+    Dual lse = {out + 7 * N, out + 7 * N + N / 2};
     Window w = {.k = x[2], .v = x[3], .step = step, .kt = x[4], .vt = x[5], .window = 13};
     WindowGrad g = {out + 3 * N, out + 4 * N, step, 0, out + 5 * N, out + 6 * N};
-    Dual q = {x[0], x[1]};
-    be->ops->attention_forward(be, (Dual){out, out + N}, lse, q, &w, B, R, H, D);
-    be->ops->attention_backward(be, (Dual){out + 2 * N, out + 8 * N}, &g, (Dual){x[6], x[7]}, lse,
-                                q, &w, B, R, H, D);
+    Dual q = {x[0], x[1]}, o = {out, out + N};
+    be->ops->attention_forward(be, o, lse, q, &w, B, R, H, D);
+    be->ops->attention_backward(be, (Dual){out + 2 * N, out + 8 * N}, &g, (Dual){x[6], x[7]}, o,
+                                lse, q, &w, B, R, H, D);
     return 9;
 }
 

@@ -59,7 +59,7 @@ void block_acts_layout(BlockActs *acts, Arena *a, const Model *m, int layer, int
         else
             acts->room[i] = arena_take_dual(a, n, tangents);
     }
-    acts->lse = arena_take(a, rows * (size_t)c->num_attention_heads);
+    acts->lse = arena_take_dual(a, rows * (size_t)c->num_attention_heads, tangents);
 }
 
 void block_scratch_layout(BlockScratch *s, Arena *a, const Model *m, int B, int M, bool tangents)
@@ -276,8 +276,8 @@ static void attention_part_back(const BlockPass *p, BlockActs *acts, Dual dx, Du
     linear_back(p, d_att, false, d_proj, acts->act[A_ATTENDED], P_WO, C, C);
     Window w = window_of(p, acts);
     WindowGrad g = {p->kv->dk, p->kv->dv, p->kv->grad_step, p->kv->grad_shift, dk.v, dv.v};
-    be->ops->attention_backward(be, dq, &g, d_att, acts->lse, acts->act[A_Q], &w, p->span->B,
-                                p->span->M, H, C / H);
+    be->ops->attention_backward(be, dq, &g, d_att, acts->act[A_ATTENDED], acts->lse, acts->act[A_Q],
+                                &w, p->span->B, p->span->M, H, C / H);
     if (dq.v) rotate(p, dq.v, span_step(p), dq.v, span_step(p), -1);
     if (dq.t) rotate(p, dq.t, span_step(p), dq.t, span_step(p), -1);
     collect_own(p, dk, dv);

@@ -37,7 +37,7 @@ typedef enum Act {
 typedef struct BlockActs {
     Dual room[N_ACTS]; /* storage; absent parts NULL */
     Dual act[N_ACTS];  /* as the last forward left them: t NULL where there is no tangent */
-    real *lse;         /* (B, H, M) */
+    Dual lse;          /* (B, H, M), of attention */
 } BlockActs;
 
 /* Between the lines of one block's pass: (B, M, C) and (B, M, F). */

@@ -1,321 +1,325 @@
-/* Softmax attention over each query's visible keys, a strip of queries at a time; never T x T.
- *   s = q k^T / sqrt(D),  p = softmax(s),  o = p v
- *   tangent             st = (qt k^T + q kt^T) / sqrt(D),  pt = p (st - sum p st),  ot = pt v + p
- * vt gradient            dp = do v^T,  ds = p (dp - sum p dp), dq = ds k / sqrt(D),  dk = ds^T q /
- * sqrt(D),  dv = p^T do tangent of gradient dpt = dot v^T + do vt^T, dst = pt (dp - sum p dp) + p
- * (dpt - sum (pt dp + p dpt)), dqt = (dst k + ds kt) / sqrt(D),  dkt = (dst^T q + ds^T qt) /
- * sqrt(D), dvt = pt^T do + p^T dot Keys before the span (its past) have no tangent and take no
- * value-slot gradient: the inner loss holds them constant. Threads split sequences and heads, so
- * sums have one order. */
-#include <math.h>
+/* Softmax attention over each query's visible keys, tile by tile; never T x T.
+ *   s = q k^T / sqrt(D),  p = softmax(s),  o = p v,  lse = log sum exp s
+ *   tangent               st = (qt k^T + q kt^T) / sqrt(D),  lset = sum p st,  pt = p (st - lset),
+ *                         ot = pt v + p vt
+ *   gradient              dp = do v^T,  delta = do . o,  ds = p (dp - delta),
+ *                         dq = ds k / sqrt(D),  dk = ds^T q / sqrt(D),  dv = p^T do
+ *   tangent of gradient   dpt = dot v^T + do vt^T,  deltat = dot . o + do . ot,
+ *                         dst = pt (dp - delta) + p (dpt - deltat),
+ *                         dqt = (dst k + ds kt) / sqrt(D),  dkt = (dst^T q + ds^T qt) / sqrt(D),
+ *                         dvt = pt^T do + p^T dot
+ * The forward pass keeps a running maximum per query and rescales what it has summed (online
+ * softmax, Milakov and Gimelshein, arXiv 1805.02867); the backward one takes lse and o from it, so
+ * that every tile stands alone (FlashAttention, arXiv 2205.14135). Keys before the span (its past)
+ * have no tangent and take no value-slot gradient: the inner loss holds them constant. Threads
+ * split sequences and heads, so sums have one order. */
 #include <omp.h>
-#include <string.h>
 
-#include "ops/kernel.h"
-#include "ops/row.h"
+#include "ops/attention_tile.h"
 #include "ops/vexp.h"
 
-enum { STRIP = 64, MATRICES = 4 };
-
-/* The shape of one head's work, and where a strip of it stands. Rows are rows of the Window. */
-typedef struct Strip {
-    Backend *be;
-    const Window *w;
-    int b, M, C, D;
-    real scale;
-    size_t head;     /* h * D */
-    size_t key_base; /* b * step + head */
-    size_t own_base; /* b * M * C + head: of (B, M, C) arrays */
-    int query, n;    /* first query of the strip, their number */
-    int key, n_keys; /* first key row, number of key rows */
-    int own, n_own;  /* the span's own keys among them: column where they start, their number */
-    real *p, *pt, *dp, *dpt; /* (n, n_keys) */
-} Strip;
-
-static int first_visible(const Window *w, int query)
-{
-    int row = w->first + query, low = 0;
-    if (w->window > 0 && row - w->window + 1 > low) low = (int)(row - w->window + 1);
-    if (w->local > 0) {
-        int64_t into_chunk = (w->position + query) % w->local;
-        low = max_int(low, row - (int)into_chunk);
-    }
-    return low;
-}
-
-static void strip_place(Strip *s, int query)
-{
-    s->query = query;
-    s->n = min_int(STRIP, s->M - query);
-    s->key = first_visible(s->w, query);
-    s->n_keys = s->w->first + query + s->n - s->key;
-    s->own = max_int(0, s->w->first - s->key);
-    s->n_own = s->n_keys - s->own;
-}
-
+/* Scratch of the calling thread for one head of one sequence. */
 static Strip strip_begin(Backend *be, const Window *w, int b, int h, int M, int H, int D)
 {
-    Strip s = {.be = be, .w = w, .b = b, .M = M, .C = H * D, .D = D};
-    s.scale = (real)(1 / sqrt((double)D));
+    Strip s = {.w = w, .b = b, .M = M, .C = H * D, .D = D, .P = round_up_int(D, TILE_LANES)};
     s.head = (size_t)h * (size_t)D;
-    s.key_base = (size_t)b * w->step + s.head;
     s.own_base = (size_t)b * (size_t)M * (size_t)s.C + s.head;
-    int64_t widest = w->first + M;
-    if (w->window > 0 && widest > w->window + STRIP) widest = w->window + STRIP;
-    size_t size = (size_t)STRIP * (size_t)widest;
-    real *work = backend_work(be, omp_get_thread_num(), WORK_KERNEL, MATRICES * size);
-    s.p = work;
-    s.pt = work + size;
-    s.dp = work + 2 * size;
-    s.dpt = work + 3 * size;
+    size_t size = strip_scratch(&s, NULL);
+    (void)strip_scratch(&s, backend_work(be, omp_get_thread_num(), WORK_KERNEL, size));
     return s;
 }
 
-/* A query-side array (B, M, C) at the strip's first query; NULL stays NULL. */
-static real *at_query(const Strip *s, real *x)
+static real score_scale(const Strip *s)
 {
-    return x ? x + s->own_base + (size_t)s->query * (size_t)s->C : NULL;
+    return (real)(1 / sqrt((double)s->D));
 }
 
-static size_t key_at(const Strip *s)
+static void clear_sums(const Strip *s, bool tangent)
 {
-    return s->key_base + (size_t)s->key * (size_t)s->C;
+    size_t size = (size_t)s->n * (size_t)s->P * sizeof *s->sum;
+    memset(s->sum, 0, size);
+    if (tangent) memset(s->sum_t, 0, size);
 }
 
-/* An array of the span's own rows (B, M, C) at the strip's first own key. */
-static size_t own_at(const Strip *s)
+/* s->p = scores of the tile, s->pt their tangents where a query or key has one; what is not seen
+ * has score -inf. */
+static void tile_scores(const Strip *s, bool query_t)
 {
-    return s->own_base + (size_t)(s->key + s->own - s->w->first) * (size_t)s->C;
+    bool key_t = s->w->kt && s->own;
+    times_queries(s, s->p, s->k, &s->q.v, false);
+    if (query_t) times_queries(s, s->pt, s->k, &s->q.t, false);
+    if (key_t) times_queries(s, s->pt, s->kt, &s->q.v, query_t);
+    if (!query_t && !key_t) memset(s->pt, 0, (size_t)s->n_keys * STRIP * sizeof *s->pt);
+    if (tile_is_full(s)) return;
+    hide(s, s->p, -(real)INFINITY);
+    hide(s, s->pt, 0);
 }
 
-/* out (n, n_keys) = a x (x^T of all keys) */
-static void times_keys(const Strip *s, real a, real *out, const real *x, const real *keys)
-{
-    gemm(s->be, N_, T_, s->n, s->n_keys, s->D, a, x, s->C, keys + key_at(s), s->C, 0, out,
-         s->n_keys);
-}
+/* ------------------------------------------------------------------------------ forward */
 
-/* out[:, own] += a x (own rows of y)^T */
-static void add_times_own(const Strip *s, real a, real *out, const real *x, const real *y)
-{
-    gemm(s->be, N_, T_, s->n, s->n_own, s->D, a, x, s->C, y + own_at(s), s->C, 1, out + s->own,
-         s->n_keys);
-}
+/* Per query, over the tiles so far: largest score, sum of e^(s - top), sum of e^(s - top) st. */
+typedef struct Running {
+    real top[STRIP], sum[STRIP], sum_t[STRIP];
+} Running;
 
-/* out (n, D) = a m keys + beta out */
-static void weigh_keys(const Strip *s, real a, real *out, const real *m, const real *keys,
-                       real beta)
+static void running_start(Running *r)
 {
-    gemm(s->be, N_, N_, s->n, s->D, s->n_keys, a, m, s->n_keys, keys + key_at(s), s->C, beta, out,
-         s->C);
-}
-
-/* out (n, D) += a m[:, own] (own rows of y) */
-static void weigh_own(const Strip *s, real a, real *out, const real *m, const real *y)
-{
-    gemm(s->be, N_, N_, s->n, s->D, s->n_own, a, m + s->own, s->n_keys, y + own_at(s), s->C, 1, out,
-         s->C);
-}
-
-/* grad (n_keys, D) += a m^T x, and the same for the span's own rows only */
-static void add_to_keys(const Strip *s, const WindowGrad *g, real a, real *grad, const real *m,
-                        const real *x)
-{
-    size_t at = (size_t)s->b * g->step + s->head + (size_t)(s->key - g->shift) * (size_t)s->C;
-    gemm(s->be, T_, N_, s->n_keys, s->D, s->n, a, m, s->n_keys, x, s->C, 1, grad + at, s->C);
-}
-
-static void add_to_own(const Strip *s, real a, real *own, const real *m, const real *x)
-{
-    gemm(s->be, T_, N_, s->n_own, s->D, s->n, a, m + s->own, s->n_keys, x, s->C, 1, own + own_at(s),
-         s->C);
-}
-
-/* Columns [*from, *to) of strip row i that its query sees. */
-static void visible_columns(const Strip *s, int i, int *from, int *to)
-{
-    *from = first_visible(s->w, s->query + i) - s->key;
-    *to = s->w->first + s->query + i + 1 - s->key;
-}
-
-static void clear_outside(real *row, int from, int to, int n)
-{
-    memset(row, 0, (size_t)from * sizeof *row);
-    memset(row + to, 0, (size_t)(n - to) * sizeof *row);
-}
-
-/* Scores to probabilities in place; returns the row's log-sum-exp. */
-static real softmax_row(real *p, int from, int to, int n)
-{
-    real top = row_max(p + from, to - from), sum = 0;
-    for (int j = from; j < to; j++) p[j] = vexp(p[j] - top);
-    for (int j = from; j < to; j++) sum += p[j];
-    real inv = 1 / sum;
-    for (int j = from; j < to; j++) p[j] *= inv;
-    clear_outside(p, from, to, n);
-    return top + (real)log((double)sum);
-}
-
-static void softmax_row_known(real *p, real lse, int from, int to, int n)
-{
-    for (int j = from; j < to; j++) p[j] = vexp(p[j] - lse);
-    clear_outside(p, from, to, n);
-}
-
-/* Score tangents to probability tangents in place. */
-static void softmax_tangent_row(real *pt, const real *p, int from, int to, int n)
-{
-    real mean = 0;
-    for (int j = from; j < to; j++) mean += p[j] * pt[j];
-    for (int j = from; j < to; j++) pt[j] = p[j] * (pt[j] - mean);
-    clear_outside(pt, from, to, n);
-}
-
-/* Fills s->p, and s->pt when a query or key has a tangent (returned). lse: (M) of this head,
- * written when `fresh`, else used. */
-static bool strip_probabilities(const Strip *s, Dual q, real *lse, bool fresh)
-{
-    const Window *w = s->w;
-    const real *qv = at_query(s, q.v), *qt = at_query(s, q.t);
-    bool tangent = qt || w->kt;
-    times_keys(s, s->scale, s->p, qv, w->k);
-    if (qt)
-        times_keys(s, s->scale, s->pt, qt, w->k);
-    else if (tangent)
-        memset(s->pt, 0, (size_t)s->n * (size_t)s->n_keys * sizeof *s->pt);
-    if (w->kt) add_times_own(s, s->scale, s->pt, qv, w->kt);
-    for (int i = 0; i < s->n; i++) {
-        int from, to;
-        visible_columns(s, i, &from, &to);
-        real *p = s->p + (size_t)i * (size_t)s->n_keys;
-        if (fresh)
-            lse[s->query + i] = softmax_row(p, from, to, s->n_keys);
-        else
-            softmax_row_known(p, lse[s->query + i], from, to, s->n_keys);
-        if (tangent)
-            softmax_tangent_row(s->pt + (size_t)i * (size_t)s->n_keys, p, from, to, s->n_keys);
+    for (int i = 0; i < STRIP; i++) {
+        r->top[i] = (real)-1e30; /* finite: -inf minus itself would be NaN */
+        r->sum[i] = r->sum_t[i] = 0;
     }
-    return tangent;
 }
 
-static void forward_strip(const Strip *s, Dual o, real *lse, Dual q)
+static void scale_row(real *row, int n, real by)
 {
-    const Window *w = s->w;
-    bool tangent = strip_probabilities(s, q, lse, true);
-    weigh_keys(s, 1, at_query(s, o.v), s->p, w->v, 0);
-    real *ot = at_query(s, o.t);
-    if (!ot) return;
-    if (tangent)
-        weigh_keys(s, 1, ot, s->pt, w->v, 0);
-    else
-        for (int i = 0; i < s->n; i++)
-            memset(ot + (size_t)i * (size_t)s->C, 0, (size_t)s->D * sizeof *ot);
-    if (w->vt) weigh_own(s, 1, ot, s->p, w->vt);
+    for (int d = 0; d < n; d++) row[d] *= by;
 }
 
-void KERNEL(attention_forward)(Backend *be, Dual o, real *lse, Dual q, const Window *w, int B,
-                               int M, int H, int D)
+/* Raises the maxima to those of the tile and shrinks what was summed under the old ones. */
+static void running_raise(const Strip *s, Running *r, bool tangent)
 {
-#pragma omp parallel for collapse(2) schedule(static) num_threads(be->threads)
+    real top[STRIP], shrink[STRIP];
+    memcpy(top, r->top, sizeof top);
+    for (int j = 0; j < s->n_keys; j++) {
+        const real *row = s->p + (size_t)j * STRIP;
+        for (int i = 0; i < STRIP; i++) top[i] = row[i] > top[i] ? row[i] : top[i];
+    }
+    for (int i = 0; i < STRIP; i++) {
+        shrink[i] = vexp_low(r->top[i] - top[i]);
+        r->sum[i] *= shrink[i];
+        r->sum_t[i] *= shrink[i];
+    }
+    for (int i = 0; i < s->n; i++) {
+        if (top[i] == r->top[i]) continue;
+        scale_row(s->sum + (size_t)i * (size_t)s->P, s->P, shrink[i]);
+        if (tangent) scale_row(s->sum_t + (size_t)i * (size_t)s->P, s->P, shrink[i]);
+    }
+    memcpy(r->top, top, sizeof top);
+}
+
+/* Scores to e^(s - top), their tangents to e^(s - top) st. */
+static void running_add(const Strip *s, Running *restrict r, bool tangent)
+{
+    for (int j = 0; j < s->n_keys; j++) {
+        real *restrict row = s->p + (size_t)j * STRIP, *restrict row_t = s->pt + (size_t)j * STRIP;
+        for (int i = 0; i < STRIP; i++) {
+            real e = vexp_low(row[i] - r->top[i]);
+            row[i] = e;
+            r->sum[i] += e;
+        }
+        for (int i = 0; tangent && i < STRIP; i++) {
+            row_t[i] *= row[i];
+            r->sum_t[i] += row_t[i];
+        }
+    }
+}
+
+/* Divides by the sums; o, its tangent, lse: as the op's. */
+static void running_finish(const Strip *s, const Running *r, Dual o, real *lse, real *lse_t)
+{
+    for (int i = 0; i < s->n; i++) {
+        real inv = 1 / r->sum[i], mean = r->sum_t[i] * inv;
+        real *sum = s->sum + (size_t)i * (size_t)s->P, *sum_t = s->sum_t + (size_t)i * (size_t)s->P;
+        scale_row(sum, s->P, inv);
+        for (int d = 0; o.t && d < s->P; d++) sum_t[d] = sum_t[d] * inv - mean * sum[d];
+        lse[s->query + i] = r->top[i] + (real)log((double)r->sum[i]);
+        if (lse_t) lse_t[s->query + i] = mean;
+    }
+    unpack_strip(s, o.v, s->sum, 1);
+    if (o.t) unpack_strip(s, o.t, s->sum_t, 1);
+}
+
+static void forward_strip(Strip *s, Dual o, real *lse, real *lse_t, Dual q)
+{
+    bool score_t = o.t && (q.t || s->w->kt);
+    Running r;
+    running_start(&r);
+    clear_sums(s, o.t);
+    pack_dual(s, &s->q, q, score_scale(s));
+    for (int key = s->from[0]; tile_load(s, key); key += s->n_keys) {
+        tile_scores(s, score_t && q.t);
+        running_raise(s, &r, o.t);
+        running_add(s, &r, score_t);
+        weigh_keys(s, s->sum, s->p, s->v);
+        if (score_t) weigh_keys(s, s->sum_t, s->pt, s->v);
+        if (o.t && s->w->vt && s->own) weigh_keys(s, s->sum_t, s->p, s->vt);
+    }
+    running_finish(s, &r, o, lse, lse_t);
+}
+
+/* A head's queries (M) in an array (B, H, M); NULL stays NULL. */
+static real *of_head(real *x, const Strip *s, int h, int H)
+{
+    return x ? x + ((size_t)s->b * (size_t)H + (size_t)h) * (size_t)s->M : NULL;
+}
+
+void KERNEL(attention_forward)(Backend *be, Dual o, Dual lse, Dual q, const Window *w, int B, int M,
+                               int H, int D)
+{
+#pragma omp parallel for collapse(3) schedule(static) num_threads(be->threads)
     for (int b = 0; b < B; b++)
-        for (int h = 0; h < H; h++) {
-            Strip s = strip_begin(be, w, b, h, M, H, D);
+        for (int h = 0; h < H; h++)
             for (int query = 0; query < M; query += STRIP) {
+                Strip s = strip_begin(be, w, b, h, M, H, D);
                 strip_place(&s, query);
-                forward_strip(&s, o, lse + (size_t)(b * H + h) * (size_t)M, q);
+                forward_strip(&s, o, of_head(lse.v, &s, h, H), of_head(lse.t, &s, h, H), q);
             }
-        }
 }
 
-/* dp to ds in place: ds = p (dp - delta), delta = sum p dp. */
-static void score_gradient(const Strip *s)
+/* ------------------------------------------------------------------------------ backward */
+
+/* What the backward pass knows of each query of the strip. */
+typedef struct Known {
+    real lse[STRIP], lse_t[STRIP], delta[STRIP], delta_t[STRIP];
+} Known;
+
+/* (n) sums of a b over the head's part of each of the strip's rows, added. */
+static void add_row_dots(const Strip *s, real *sums, const real *a, const real *b)
 {
-    for (int i = 0; i < s->n; i++) {
-        real *dp = s->dp + (size_t)i * (size_t)s->n_keys;
-        const real *p = s->p + (size_t)i * (size_t)s->n_keys;
-        real delta = 0;
-        for (int j = 0; j < s->n_keys; j++) delta += p[j] * dp[j];
-        for (int j = 0; j < s->n_keys; j++) dp[j] = p[j] * (dp[j] - delta);
+    if (!a || !b) return;
+    size_t at = s->own_base + (size_t)s->query * (size_t)s->C;
+    for (int i = 0; i < s->n; i++, at += (size_t)s->C) {
+        real sum = 0;
+        for (int d = 0; d < s->D; d++) sum += a[at + (size_t)d] * b[at + (size_t)d];
+        sums[i] += sum;
     }
 }
 
-/* (dp, dpt) to (ds, dst) in place; pt NULL: no tangent of the probabilities. */
-static void score_gradient_tangent(const Strip *s, bool tangent)
+static void known_load(const Strip *s, Known *k, Dual d_o, Dual o, const real *lse,
+                       const real *lse_t)
 {
-    for (int i = 0; i < s->n; i++) {
-        size_t at = (size_t)i * (size_t)s->n_keys;
-        real *dp = s->dp + at, *dpt = s->dpt + at;
-        const real *p = s->p + at, *pt = s->pt + at;
-        real delta = 0, delta_t = 0;
-        for (int j = 0; j < s->n_keys; j++) {
-            delta += p[j] * dp[j];
-            delta_t += p[j] * dpt[j];
-        }
-        if (tangent)
-            for (int j = 0; j < s->n_keys; j++) delta_t += pt[j] * dp[j];
-        for (int j = 0; j < s->n_keys; j++) {
-            real centred = dp[j] - delta;
-            dpt[j] = p[j] * (dpt[j] - delta_t) + (tangent ? pt[j] * centred : 0);
-            dp[j] = p[j] * centred;
+    memset(k, 0, sizeof *k);
+    memcpy(k->lse, lse + s->query, (size_t)s->n * sizeof *lse);
+    if (lse_t) memcpy(k->lse_t, lse_t + s->query, (size_t)s->n * sizeof *lse);
+    add_row_dots(s, k->delta, d_o.v ? d_o.v : d_o.t, o.v);
+    if (!d_o.v || !d_o.t) return;
+    add_row_dots(s, k->delta_t, d_o.t, o.v);
+    add_row_dots(s, k->delta_t, d_o.v, o.t);
+}
+
+/* Scores to probabilities, their tangents to those of the probabilities. */
+static void tile_probabilities(const Strip *s, const Known *k, bool tangent)
+{
+    for (int j = 0; j < s->n_keys; j++) {
+        real *restrict p = s->p + (size_t)j * STRIP, *restrict pt = s->pt + (size_t)j * STRIP;
+        for (int i = 0; i < STRIP; i++) p[i] = vexp_low(p[i] - k->lse[i]);
+        for (int i = 0; tangent && i < STRIP; i++) pt[i] = p[i] * (pt[i] - k->lse_t[i]);
+    }
+}
+
+/* dp to ds in place. */
+static void score_gradient(const Strip *s, const Known *k)
+{
+    for (int j = 0; j < s->n_keys; j++) {
+        real *restrict dp = s->dp + (size_t)j * STRIP;
+        const real *restrict p = s->p + (size_t)j * STRIP;
+        for (int i = 0; i < STRIP; i++) dp[i] = p[i] * (dp[i] - k->delta[i]);
+    }
+}
+
+/* (dp, dpt) to (ds, dst) in place. */
+static void score_gradient_dual(const Strip *s, const Known *k, bool tangent)
+{
+    for (int j = 0; j < s->n_keys; j++) {
+        size_t at = (size_t)j * STRIP;
+        real *restrict dp = s->dp + at, *restrict dpt = s->dpt + at;
+        const real *restrict p = s->p + at, *restrict pt = s->pt + at;
+        for (int i = 0; i < STRIP; i++) {
+            real centred = dp[i] - k->delta[i];
+            dpt[i] = p[i] * (dpt[i] - k->delta_t[i]) + (tangent ? pt[i] * centred : 0);
+            dp[i] = p[i] * centred;
         }
     }
 }
 
-/* One gradient without tangents: the inner loss's (own keys only) or, in the tangent slot, an
- * ordinary one (all keys). */
-static void backward_strip_plain(const Strip *s, real *dq, const WindowGrad *g, const real *d_o,
-                                 const real *q, bool inner)
+/* The tile's rows of a tangent-slot gradient of all keys. */
+static real *grad_at(const Strip *s, const WindowGrad *g, real *grad)
 {
-    const Window *w = s->w;
-    times_keys(s, 1, s->dp, d_o, w->v);
-    if (inner)
-        add_to_own(s, 1, g->own_dv, s->p, d_o);
-    else
-        add_to_keys(s, g, 1, g->dv, s->p, d_o);
-    score_gradient(s);
-    weigh_keys(s, s->scale, dq, s->dp, w->k, 0);
-    if (inner)
-        add_to_own(s, s->scale, g->own_dk, s->dp, q);
-    else
-        add_to_keys(s, g, s->scale, g->dk, s->dp, q);
+    return grad + (size_t)s->b * g->step + s->head + (size_t)(s->key - g->shift) * (size_t)s->C;
 }
 
-static void backward_strip_dual(const Strip *s, Dual dq, const WindowGrad *g, Dual d_o, Dual q,
-                                bool tangent)
+/* to += m rows */
+static void gather(const Strip *s, real *to, const real *m, const StripRows *x)
 {
-    const Window *w = s->w;
-    const real *dov = at_query(s, d_o.v), *dot_ = at_query(s, d_o.t);
-    const real *qv = at_query(s, q.v), *qt = at_query(s, q.t);
-    times_keys(s, 1, s->dp, dov, w->v);
-    times_keys(s, 1, s->dpt, dot_, w->v);
-    if (w->vt) add_times_own(s, 1, s->dpt, dov, w->vt);
-    if (tangent) add_to_keys(s, g, 1, g->dv, s->pt, dov);
-    add_to_keys(s, g, 1, g->dv, s->p, dot_);
-    if (g->own_dv) add_to_own(s, 1, g->own_dv, s->p, dov);
-    score_gradient_tangent(s, tangent);
-    real *dqt = at_query(s, dq.t), *dqv = at_query(s, dq.v);
-    if (dqv) weigh_keys(s, s->scale, dqv, s->dp, w->k, 0);
-    weigh_keys(s, s->scale, dqt, s->dpt, w->k, 0);
-    if (w->kt) weigh_own(s, s->scale, dqt, s->dp, w->kt);
-    add_to_keys(s, g, s->scale, g->dk, s->dpt, qv);
-    if (qt) add_to_keys(s, g, s->scale, g->dk, s->dp, qt);
-    if (g->own_dk) add_to_own(s, s->scale, g->own_dk, s->dp, qv);
+    weigh_queries(s, m, x, false);
+    add_grad(s, to);
 }
 
-static void backward_strip(const Strip *s, Dual dq, const WindowGrad *g, Dual d_o, real *lse,
-                           Dual q)
+/* to += m x + n y */
+static void gather_both(const Strip *s, real *to, const real *m, const StripRows *x, const real *n,
+                        const StripRows *y)
 {
-    bool tangent = strip_probabilities(s, q, lse, false);
-    if (d_o.v && d_o.t)
-        backward_strip_dual(s, dq, g, d_o, q, tangent);
-    else if (d_o.v)
-        backward_strip_plain(s, at_query(s, dq.v), g, at_query(s, d_o.v), at_query(s, q.v), true);
+    weigh_queries(s, m, x, false);
+    weigh_queries(s, n, y, true);
+    add_grad(s, to);
+}
+
+/* One gradient without tangents: the inner loss's (value slot: own keys only) or an ordinary one
+ * (tangent slot: all keys). */
+static void backward_tile_plain(const Strip *s, const Known *k, const WindowGrad *g, bool inner)
+{
+    const StripRows *d_o = inner ? &s->d_o.v : &s->d_o.t;
+    times_queries(s, s->dp, s->v, d_o, false);
+    if (!tile_is_full(s)) hide(s, s->dp, 0);
+    score_gradient(s, k);
+    weigh_keys(s, s->sum, s->dp, s->k);
+    if (inner && !s->own) return;
+    gather(s, inner ? g->own_dv + own_at(s) : grad_at(s, g, g->dv), s->p, d_o);
+    gather(s, inner ? g->own_dk + own_at(s) : grad_at(s, g, g->dk), s->dp, &s->q.v);
+}
+
+static void dual_gradients_of_keys(const Strip *s, const WindowGrad *g, bool query_t, bool tangent)
+{
+    real *dk = grad_at(s, g, g->dk), *dv = grad_at(s, g, g->dv);
+    if (tangent)
+        gather_both(s, dv, s->pt, &s->d_o.v, s->p, &s->d_o.t);
     else
-        backward_strip_plain(s, at_query(s, dq.t), g, at_query(s, d_o.t), at_query(s, q.v), false);
+        gather(s, dv, s->p, &s->d_o.t);
+    if (query_t)
+        gather_both(s, dk, s->dpt, &s->q.v, s->dp, &s->q.t);
+    else
+        gather(s, dk, s->dpt, &s->q.v);
+    if (s->own && g->own_dv) gather(s, g->own_dv + own_at(s), s->p, &s->d_o.v);
+    if (s->own && g->own_dk) gather(s, g->own_dk + own_at(s), s->dp, &s->q.v);
 }
 
-void KERNEL(attention_backward)(Backend *be, Dual dq, const WindowGrad *g, Dual d_o, real *lse,
-                                Dual q, const Window *w, int B, int M, int H, int D)
+static void backward_tile_dual(const Strip *s, const Known *k, const WindowGrad *g, Dual dq,
+                               bool query_t, bool tangent)
+{
+    times_queries(s, s->dp, s->v, &s->d_o.v, false);
+    times_queries(s, s->dpt, s->v, &s->d_o.t, false);
+    if (s->own && s->w->vt) times_queries(s, s->dpt, s->vt, &s->d_o.v, true);
+    if (!tile_is_full(s)) {
+        hide(s, s->dp, 0);
+        hide(s, s->dpt, 0);
+    }
+    score_gradient_dual(s, k, tangent);
+    if (dq.v) weigh_keys(s, s->sum, s->dp, s->k);
+    weigh_keys(s, s->sum_t, s->dpt, s->k);
+    if (s->own && s->w->kt) weigh_keys(s, s->sum_t, s->dp, s->kt);
+    dual_gradients_of_keys(s, g, query_t, tangent);
+}
+
+static void backward_strip(Strip *s, const Known *k, Dual dq, const WindowGrad *g, Dual d_o, Dual q)
+{
+    bool dual = d_o.v && d_o.t, query_t = dual && q.t, tangent = dual && (q.t || s->w->kt);
+    pack_dual(s, &s->q, (Dual){q.v, query_t ? q.t : NULL}, score_scale(s));
+    pack_dual(s, &s->d_o, d_o, 1);
+    clear_sums(s, dual);
+    for (int key = s->from[0]; tile_load(s, key); key += s->n_keys) {
+        tile_scores(s, query_t);
+        tile_probabilities(s, k, tangent);
+        if (dual)
+            backward_tile_dual(s, k, g, dq, query_t, tangent);
+        else
+            backward_tile_plain(s, k, g, d_o.v != NULL);
+    }
+    if (dq.v) unpack_strip(s, dq.v, s->sum, score_scale(s));
+    if (dq.t) unpack_strip(s, dq.t, dual ? s->sum_t : s->sum, score_scale(s));
+}
+
+void KERNEL(attention_backward)(Backend *be, Dual dq, const WindowGrad *g, Dual d_o, Dual o,
+                                Dual lse, Dual q, const Window *w, int B, int M, int H, int D)
 {
     size_t n = (size_t)B * (size_t)M * (size_t)H * (size_t)D;
     if (g->own_dk) backend_zero(be, g->own_dk, n);
@@ -325,8 +329,10 @@ void KERNEL(attention_backward)(Backend *be, Dual dq, const WindowGrad *g, Dual 
         for (int h = 0; h < H; h++) {
             Strip s = strip_begin(be, w, b, h, M, H, D);
             for (int query = 0; query < M; query += STRIP) {
+                Known k;
                 strip_place(&s, query);
-                backward_strip(&s, dq, g, d_o, lse + (size_t)(b * H + h) * (size_t)M, q);
+                known_load(&s, &k, d_o, o, of_head(lse.v, &s, h, H), of_head(lse.t, &s, h, H));
+                backward_strip(&s, &k, dq, g, d_o, q);
             }
         }
 }

@@ -25,7 +25,8 @@ typedef struct Shape {
     real *w, *dw;            /* (C, F) */
     real *head, *dhead;      /* (C, V) */
     Dual z;                  /* (R, V) */
-    real *norm, *lse, *seed, *nll, *rope;
+    real *norm, *seed, *nll, *rope;
+    Dual lse;
     int32_t *tokens; /* (M) */
     size_t elements;
 } Shape;
@@ -130,7 +131,8 @@ static void attend_back(Shape *s, bool dual)
     if (dual) g.own_dk = s->f[0], g.own_dv = s->f[1];
     Dual q = {s->c[0], dual ? s->c[1] : NULL}, d_o = {dual ? s->c[2] : NULL, s->c[3]};
     Dual dq = {dual ? s->c[6] : NULL, s->c[7]};
-    s->be->ops->attention_backward(s->be, dq, &g, d_o, s->lse, q, &w, 1, s->M, s->H, s->D);
+    Dual o = {s->f[2], dual ? s->f[3] : NULL};
+    s->be->ops->attention_backward(s->be, dq, &g, d_o, o, s->lse, q, &w, 1, s->M, s->H, s->D);
 }
 
 static Cost run_attention(Shape *s)
@@ -375,7 +377,7 @@ static void shape_layout(Shape *s, real *memory)
     s->dhead = arena_take(&a, C * V);
     s->z = (Dual){arena_take(&a, R * V), arena_take(&a, R * V)};
     s->norm = arena_take(&a, C);
-    s->lse = arena_take(&a, M * (size_t)s->H);
+    s->lse = arena_take_dual(&a, M * (size_t)s->H, true);
     s->seed = arena_take(&a, M);
     s->nll = arena_take(&a, M);
     s->rope = arena_take(&a, M * (size_t)s->D);

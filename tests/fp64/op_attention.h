@@ -88,8 +88,7 @@ static void exchange_rows(const OpCase *c, real *all, real *past, real *own, boo
         }
 }
 
-static void attention_run(Backend *be, const OpCase *c, Dual y, const Dual *in, real *lse,
-                          Window *w)
+static void attention_run(Backend *be, const OpCase *c, Dual y, const Dual *in, Dual lse, Window *w)
 {
     *w = (Window){.k = joined(c, in[3].v, in[1].v),
                   .v = joined(c, in[4].v, in[2].v),
@@ -106,9 +105,11 @@ static void attention_run(Backend *be, const OpCase *c, Dual y, const Dual *in, 
 static void attention_call(Backend *be, const OpCase *c, Dual y, const Dual *in)
 {
     Window w;
-    real *lse = reals(product(c->B, c->H, c->R));
+    size_t queries = product(c->B, c->H, c->R);
+    Dual lse = {reals(queries), reals(queries)};
     attention_run(be, c, y, in, lse, &w);
-    free(lse);
+    free(lse.v);
+    free(lse.t);
     free((real *)w.k);
     free((real *)w.v);
 }
@@ -118,11 +119,11 @@ static void attention_back_call(Backend *be, const OpCase *c, const Dual *din, D
 {
     Window w;
     size_t width = (size_t)c->H * (size_t)c->C, rows = key_rows(c) - (size_t)first_seen(c);
-    real *lse = reals(product(c->B, c->H, c->R)), *y = reals(product(c->B, c->R, (int)width));
-    attention_run(be, c, (Dual){.v = y},
-                  (Dual[]){{.v = in[0].v}, {.v = in[1].v}, {.v = in[2].v}, in[3], in[4]}, lse, &w);
-    w.kt = in[1].t;
-    w.vt = in[2].t;
+    size_t queries = product(c->B, c->H, c->R), out = product(c->B, c->R, (int)width);
+    bool dual = in[0].t || in[1].t || in[2].t;
+    Dual lse = {reals(queries), reals(queries)};
+    Dual y = {reals(out), dual ? reals(out) : NULL};
+    attention_run(be, c, y, in, lse, &w);
     WindowGrad g = {
         .step = rows * width, .shift = first_seen(c), .own_dk = din[1].v, .own_dv = din[2].v};
     if (dy.t) {
@@ -131,13 +132,15 @@ static void attention_back_call(Backend *be, const OpCase *c, const Dual *din, D
         exchange_rows(c, g.dk, din[3].t, din[1].t, false);
         exchange_rows(c, g.dv, din[4].t, din[2].t, false);
     }
-    be->ops->attention_backward(be, din[0], &g, dy, lse, in[0], &w, c->B, c->R, c->H, c->C);
+    be->ops->attention_backward(be, din[0], &g, dy, y, lse, in[0], &w, c->B, c->R, c->H, c->C);
     if (dy.t) {
         exchange_rows(c, g.dk, din[3].t, din[1].t, true);
         exchange_rows(c, g.dv, din[4].t, din[2].t, true);
     }
-    free(lse);
-    free(y);
+    free(lse.v);
+    free(lse.t);
+    free(y.v);
+    free(y.t);
     free(g.dk);
     free(g.dv);
     free((real *)w.k);

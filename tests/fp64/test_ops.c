@@ -63,6 +63,7 @@ static const OpCase table[] = {
     {.op = &op_attention, .B = 1, .R = 9, .C = 4, .H = 1, .local = 6, .window = 3, .position = 6},
     {.op = &op_attention, .B = 1, .R = 70, .C = 4, .H = 1, .past = 5, .window = 6, .position = 5},
     {.op = &op_attention, .B = 1, .R = 131, .C = 2, .H = 1},
+    {.op = &op_attention, .B = 1, .R = 90, .C = 20, .H = 1, .past = 150, .pad = 3, .window = 101},
     {.op = &op_attention, .B = 1, .R = 67, .C = 2, .H = 2, .past = 30, .local = 66, .position = 30},
 };
 
