@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "cli/loss_curve.h"
 #include "cli/options.h"
+#include "base/utf8.h"
 #include "cli/text_out.h"
 
 /* --- options ------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/sha256.h"
+#include "base/utf8.h"
 #include "cli/command.h"
 #include "cli/options.h"
 #include "cli/session.h"
@@ -69,7 +70,10 @@ typedef struct Generation {
     Sampler sampler;
     TextOut out;
     float *logp;     /* (vocab_size) */
-    int32_t *tokens; /* (session_slice_max) */
+    int32_t *tokens; /* (waiting of session_slice_max) */
+    size_t waiting;
+    int32_t *silent; /* (n_silent) ids that stand for no text, EOS apart */
+    int n_silent;
     Part prompt, written;
     double *pause; /* (n_pauses) seconds of each inner step while writing */
     int64_t n_pauses, room;
@@ -89,17 +93,39 @@ static int prompt_feed(Generation *g, size_t n, Err *err)
     return 0;
 }
 
+/* Tokens of the prompt; those that wait fill a slice, or it is the end. */
+static int prompt_ids(Generation *g, const int32_t *ids, int64_t n, bool end, Err *err)
+{
+    for (int64_t i = 0; i < n; i++) {
+        g->tokens[g->waiting++] = ids[i];
+        if (g->waiting < session_slice(&g->s)) continue;
+        TRY(prompt_feed(g, g->waiting, err));
+        g->waiting = 0;
+    }
+    if (end && g->waiting > 0) TRY(prompt_feed(g, g->waiting, err));
+    if (end) g->waiting = 0;
+    return 0;
+}
+
 static int prompt_take(Generation *g, const char *bytes, size_t n, Err *err)
 {
+    enum { PART = 2048 };
+    const int32_t *ids;
     sha256_update(&g->prompt.sha, bytes, n);
-    for (size_t used = 0; used < n && !interrupt_signal();) {
-        size_t m = session_slice(&g->s);
-        if (m > n - used) m = n - used;
-        int64_t k = tokenizer_encode(g->s.tokenizer, bytes + used, m, g->tokens);
-        TRY(prompt_feed(g, (size_t)k, err));
-        used += m;
+    for (size_t used = 0, m; used < n && !interrupt_signal(); used += m) {
+        m = n - used < PART ? n - used : PART;
+        int64_t k = token_stream_push(g->s.stream, bytes + used, m, &ids, err);
+        if (k < 0) return -1;
+        TRY(prompt_ids(g, ids, k, false, err));
     }
     return 0;
+}
+
+static int prompt_finish(Generation *g, Err *err)
+{
+    const int32_t *ids;
+    int64_t k = token_stream_end(g->s.stream, &ids, err);
+    return k < 0 ? -1 : prompt_ids(g, ids, k, true, err);
 }
 
 static int prompt_take_stdin(Generation *g, Err *err)
@@ -127,8 +153,11 @@ static int prompt_read(Generation *g, Err *err)
         TRY(prompt_feed(g, 1, err));
     }
     if (g->o->prompt == NULL) return 0;
-    if (strcmp(g->o->prompt, "-") == 0) return prompt_take_stdin(g, err);
-    return prompt_take(g, g->o->prompt, strlen(g->o->prompt), err);
+    if (strcmp(g->o->prompt, "-") == 0)
+        TRY(prompt_take_stdin(g, err));
+    else
+        TRY(prompt_take(g, g->o->prompt, strlen(g->o->prompt), err));
+    return prompt_finish(g, err);
 }
 
 /* --- writing ------------------------------------------------------------------------------------
@@ -162,9 +191,7 @@ static int written_feed(Generation *g, int32_t token, Err *err)
 static int32_t choose(Generation *g, Err *err)
 {
     if (ttt_logprobs(g->s.reader, g->logp) < 0) return err_set(err, "%s", ttt_error(g->s.reader));
-    g->logp[tokenizer_bos(g->s.tokenizer)] = -INFINITY;
-    for (int64_t id = tokenizer_vocab_size(g->s.tokenizer); id < g->s.info.vocab_size; id++)
-        g->logp[id] = -INFINITY;
+    for (int i = 0; i < g->n_silent; i++) g->logp[g->silent[i]] = -INFINITY;
     int32_t id = sampler_next(&g->sampler, g->logp);
     return id >= 0 ? id : err_set(err, "no token has any probability: the model is damaged");
 }
@@ -260,6 +287,17 @@ static void json_print(Generation *g, const char *text, size_t size)
 /* --- the command --------------------------------------------------------------------------------
  */
 
+static void silent_find(Generation *g)
+{
+    const Tokenizer *tok = g->s.tokenizer;
+    char piece[TOKENIZER_MAX_PIECE];
+    g->silent = mem_alloc((size_t)g->s.info.vocab_size * sizeof *g->silent);
+    for (int32_t id = 0; id < (int32_t)g->s.info.vocab_size; id++) {
+        bool text = id < tokenizer_vocab_size(tok) && tokenizer_decode(tok, id, piece) > 0;
+        if (!text && id != tokenizer_eos(tok)) g->silent[g->n_silent++] = id;
+    }
+}
+
 static int generation_open(Generation *g, const GenerateOptions *o, Err *err)
 {
     g->o = o;
@@ -271,6 +309,7 @@ static int generation_open(Generation *g, const GenerateOptions *o, Err *err)
     sampler_init(&g->sampler, &o->sampler, (int32_t)vocab, (uint64_t)o->seed);
     g->logp = mem_alloc(vocab * sizeof *g->logp);
     g->tokens = mem_alloc(session_slice_max(&g->s) * sizeof *g->tokens);
+    silent_find(g);
     return 0;
 }
 
@@ -280,6 +319,7 @@ static void generation_close(Generation *g)
     session_close(&g->s);
     mem_free(g->logp);
     mem_free(g->tokens);
+    mem_free(g->silent);
     mem_free(g->pause);
     mem_free(g);
 }

@@ -65,8 +65,9 @@ typedef struct Reading {
     uint64_t bytes;
     int64_t since_save;
     double seconds;
-    int32_t *tokens; /* (session_slice_max) */
-    double *nll;     /* the same */
+    int32_t *tokens; /* (waiting of session_slice_max) */
+    size_t waiting;
+    double *nll; /* the same */
     char buffer[BUFFER];
 } Reading;
 
@@ -138,26 +139,60 @@ static void progress_show(Reading *r)
     progress_update(&r->progress, r->bytes, note);
 }
 
-/* Feeds n bytes of the last text, slice by slice; fewer when a signal comes. */
-static int text_take(Reading *r, const char *bytes, size_t n, Err *err)
+/* Feeds the tokens that wait. */
+static int waiting_feed(Reading *r, Err *err)
 {
     TextRead *t = &r->texts[r->n_texts - 1];
-    for (size_t used = 0; used < n && !interrupt_signal();) {
-        size_t m = session_slice(&r->s);
-        if (m > n - used) m = n - used;
-        int64_t k = tokenizer_encode(r->s.tokenizer, bytes + used, m, r->tokens);
+    size_t n = r->waiting;
+    r->waiting = 0;
+    if (n == 0) return 0;
+    TRY(feed(r, n, err));
+    for (size_t i = 0; i < n; i++) {
+        curve_add(&r->curve, r->nll[i]);
+        t->nll += r->nll[i];
+    }
+    t->scored += (int64_t)n;
+    return 0;
+}
+
+/* Tokens of the last text: they wait until they fill a slice. */
+static int ids_take(Reading *r, const int32_t *ids, int64_t n, Err *err)
+{
+    for (int64_t i = 0; i < n; i++) {
+        r->tokens[r->waiting++] = ids[i];
+        if (r->waiting == session_slice(&r->s)) TRY(waiting_feed(r, err));
+    }
+    return 0;
+}
+
+static int text_take(Reading *r, const char *bytes, size_t n, Err *err)
+{
+    enum { PART = 2048 }; /* so that progress and signals are looked at often enough */
+    TextRead *t = &r->texts[r->n_texts - 1];
+    const int32_t *ids;
+    for (size_t used = 0, m; used < n && !interrupt_signal(); used += m) {
+        m = n - used < PART ? n - used : PART;
+        int64_t k = token_stream_push(r->s.stream, bytes + used, m, &ids, err);
+        if (k < 0) return -1;
         sha256_update(&r->sha, bytes + used, m);
         t->bytes += (int64_t)m;
         r->bytes += m;
-        TRY(feed(r, (size_t)k, err));
-        for (int64_t i = 0; i < k; i++) {
-            curve_add(&r->curve, r->nll[i]);
-            t->nll += r->nll[i];
-        }
-        t->scored += k;
-        used += m;
+        TRY(ids_take(r, ids, k, err));
         progress_show(r);
     }
+    return 0;
+}
+
+/* After a signal too: what was taken from the text is read. */
+static int text_finish(Reading *r, Err *err)
+{
+    const int32_t *ids;
+    int64_t k = token_stream_end(r->s.stream, &ids, err);
+    if (k < 0) return -1;
+    TRY(ids_take(r, ids, k, err));
+    TRY(waiting_feed(r, err));
+    progress_show(r);
+    digest_update(r);
     return 0;
 }
 
@@ -187,7 +222,7 @@ static int text_read_from(Reading *r, int fd, const char *path, Err *err)
         begun = true;
         TRY(text_take(r, r->buffer, (size_t)n, err));
     }
-    if (begun) digest_update(r);
+    if (begun) TRY(text_finish(r, err));
     char shown[NAME_SHOWN_MAX];
     if (!begun && !interrupt_signal())
         log_info("ttt read: %s is empty: left out", name_show(shown, path));

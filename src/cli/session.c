@@ -8,9 +8,9 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/names.h"
+#include "base/utf8.h"
 #include "cli/command.h"
 #include "cli/options.h"
-#include "cli/text_out.h"
 
 enum { SLICE = 2048, SLICE_CHUNKS = 4 }; /* at least: tokens, chunks; the last chunk costs more */
 
@@ -27,17 +27,22 @@ bool session_options_ok(const char *command, const SessionOptions *o)
 
 static int tokenizer_start(Session *s, const char *dir, Err *err)
 {
+    char shown[NAME_SHOWN_MAX];
     if (s->info.tokenizer[0] == 0)
         return err_set(
             err,
-            "the model in %s has a vocabulary of %lld tokens and names no tokenizer that "
-            "is built in: set training.tokenizer_name in its config.yaml",
+            "the model in %s has a vocabulary of %lld tokens and names no tokenizer that is there: "
+            "put its tokenizer.json or tokenizer.model into the folder",
             dir, (long long)s->info.vocab_size);
-    TRY(tokenizer_open(&s->tokenizer, s->info.tokenizer, err));
-    if (!s->tokenizer->cuts_anywhere)
+    TRY(tokenizer_open_named(&s->tokenizer, s->info.tokenizer, dir, err));
+    int32_t n = tokenizer_vocab_size(s->tokenizer);
+    if (n > s->info.vocab_size)
         return err_set(err,
-                       "the tokenizer '%s' of the model in %s cannot take a text in pieces yet",
-                       s->info.tokenizer, dir);
+                       "the tokenizer '%s' of the model in %s has %d ids, the model's vocabulary "
+                       "%lld: put the tokenizer there that it was trained with",
+                       name_show(shown, s->info.tokenizer), dir, n, (long long)s->info.vocab_size);
+    TRY(tokenizer_check_bos(s->tokenizer, err));
+    s->stream = token_stream_new(s->tokenizer, false);
     return 0;
 }
 
@@ -64,6 +69,7 @@ int session_open(Session *s, const SessionOptions *o, Err *err)
 void session_close(Session *s)
 {
     ttt_reader_free(s->reader);
+    token_stream_free(s->stream);
     tokenizer_close(s->tokenizer);
     ttt_model_close(s->model);
     memset(s, 0, sizeof *s);
@@ -107,6 +113,10 @@ void interrupt_catch(void)
 int interrupt_signal(void)
 {
     return caught_signal;
+}
+const volatile sig_atomic_t *interrupt_flag(void)
+{
+    return &caught_signal;
 }
 int interrupt_status(void)
 {

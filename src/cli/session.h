@@ -7,7 +7,7 @@
 #include <signal.h>
 
 #include "base/err.h"
-#include "data/tokenizer.h"
+#include "data/token_stream.h"
 #include "ttt.h"
 
 typedef struct SessionOptions {
@@ -22,6 +22,7 @@ typedef struct Session {
     ttt_model *model;
     ttt_model_info info;
     Tokenizer *tokenizer;
+    TokenStream *stream; /* of the text that is read */
     ttt_reader *reader;
 } Session;
 
@@ -43,6 +44,8 @@ int session_feed(Session *s, const int32_t *tokens, size_t n, double *nll, Err *
 void interrupt_catch(void);
 /* The signal that came, 0 while there was none. */
 int interrupt_signal(void);
+/* What the signal sets: not zero once it came. */
+const volatile sig_atomic_t *interrupt_flag(void);
 /* Exit status after it, as shells count: 130, 143. */
 int interrupt_status(void);
 

@@ -25,8 +25,4 @@ bool text_out_push(TextOut *out, const char *bytes, size_t n);
 /* Writes what is still held. */
 void text_out_end(TextOut *out);
 
-/* A copy of n bytes in which what is not UTF-8 became U+FFFD; *size: its bytes. Freed with
- * mem_free. */
-char *utf8_repair(const char *bytes, size_t n, size_t *size);
-
 #endif

@@ -11,7 +11,7 @@
 #include "base/sha256.h"
 #include "data/dataset_writer.h"
 #include "data/split.h"
-#include "data/tokenizer.h"
+#include "data/token_stream.h"
 #include "data/val_list.h"
 #include "data/walk.h"
 
@@ -25,8 +25,7 @@ typedef struct Encoder {
     FileList files;
     SplitItem *items; /* (files.n) */
     DatasetWriter *writer;
-    int32_t *ids; /* room for `capacity` */
-    size_t capacity;
+    TokenStream *stream;
     Progress progress;
     uint64_t bytes_done; /* of the second pass */
 } Encoder;
@@ -125,14 +124,11 @@ static int split_files(Encoder *e, Err *err)
 
 static int add_piece(Encoder *e, const char *text, size_t n, Err *err)
 {
+    const int32_t *ids;
     TRY(check_stop(e, err));
-    if (n > e->capacity) {
-        int32_t *ids = realloc(e->ids, n * sizeof *ids);
-        if (ids == NULL) return err_set(err, "no memory to encode %zu bytes at once", n);
-        e->ids = ids;
-        e->capacity = n;
-    }
-    TRY(dataset_writer_add(e->writer, e->ids, tokenizer_encode(e->tok, text, n, e->ids), err));
+    int64_t settled = token_stream_push(e->stream, text, n, &ids, err);
+    if (settled < 0) return -1;
+    TRY(dataset_writer_add(e->writer, ids, settled, err));
     e->bytes_done += n;
     show_progress(e, e->bytes_done);
     return 0;
@@ -140,10 +136,11 @@ static int add_piece(Encoder *e, const char *text, size_t n, Err *err)
 
 static int add_text(Encoder *e, const char *text, size_t size, Err *err)
 {
-    size_t step = e->tok->cuts_anywhere ? piece_size : size;
-    for (size_t at = 0; at < size; at += step)
-        TRY(add_piece(e, text + at, size - at < step ? size - at : step, err));
-    return 0;
+    const int32_t *ids;
+    for (size_t at = 0; at < size; at += piece_size)
+        TRY(add_piece(e, text + at, size - at < piece_size ? size - at : piece_size, err));
+    int64_t last = token_stream_end(e->stream, &ids, err);
+    return last < 0 ? -1 : dataset_writer_add(e->writer, ids, last, err);
 }
 
 static int write_document(Encoder *e, int64_t i, Err *err)
@@ -178,6 +175,8 @@ static int encode_all(Encoder *e, Err *err)
 {
     const EncodeOptions *o = e->options;
     TRY(tokenizer_open(&e->tok, o->tokenizer, err));
+    TRY(tokenizer_check_bos(e->tok, err));
+    e->stream = token_stream_new(e->tok, false);
     TRY(find_files(e, err));
     TRY(dataset_writer_open(&e->writer, o->out_dir, o->force, e->tok, err));
     TRY(digest_files(e, err));
@@ -192,9 +191,9 @@ int dataset_encode(const EncodeOptions *options, EncodeReport *out, Err *err)
     Encoder e = {.options = options, .report = out};
     int status = encode_all(&e, err);
     dataset_writer_close(e.writer);
+    token_stream_free(e.stream);
     tokenizer_close(e.tok);
     file_list_free(&e.files);
     free(e.items);
-    free(e.ids);
     return status;
 }
