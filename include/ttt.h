@@ -43,7 +43,8 @@ typedef struct ttt_model_info {
     bool learns;        /* a meta-trained model: reading can adapt it */
     size_t state_bytes; /* of one reader */
     char digest[65];    /* names the weights */
-    char tokenizer[256];
+    char tokenizer[256]; /* "bytes", or the file in the model's folder: "tokenizer.json@" and its
+                            SHA-256; "" when there is none */
 } ttt_model_info;
 
 typedef struct ttt_reader_options {
@@ -96,6 +97,7 @@ int ttt_reader_clone(ttt_reader **out, const ttt_reader *r, char *why);
  * sources. */
 typedef struct ttt_memory_info {
     char model_digest[65], model_name[256], created[32]; /* ISO 8601 UTC */
+    char tokenizer[256];                                 /* "" when unknown */
     int64_t tokens, steps, pending;
     size_t file_bytes;
     int n_sources;

@@ -17,7 +17,7 @@
 static const char FORMAT[] = "ttt-memory", VERSION[] = "1";
 static const StType REAL_TYPE = sizeof(real) == sizeof(double) ? ST_F64 : ST_F32;
 
-enum { META_KEYS = 14, ALIGNMENT = 64, MAX_ARRAYS = ARRAY_LEN(((ReaderSnapshot *)0)->array) };
+enum { META_KEYS = 15, ALIGNMENT = 64, MAX_ARRAYS = ARRAY_LEN(((ReaderSnapshot *)0)->array) };
 
 /* --- writing -----------------------------------------------------------------------------------
  */
@@ -85,6 +85,7 @@ static void meta_collect(MetaList *list, const MemoryHeader *h)
     meta_add(list, "format_version", VERSION);
     meta_add(list, "model_digest", h->model_digest);
     meta_add(list, "model_name", h->model_name);
+    if (h->tokenizer[0]) meta_add(list, "tokenizer", h->tokenizer);
     meta_add(list, "created", created);
     meta_add_json(list, "chunk", json_integer(h->chunk));
     meta_add_json(list, "window", json_integer(h->window));
@@ -225,6 +226,8 @@ static int header_read(MemoryFile *f, const char *path, Err *err)
     TRY(format_check(f, path, err));
     TRY(text_get(f, path, "model_digest", h->model_digest, sizeof h->model_digest, err));
     TRY(text_get(f, path, "model_name", h->model_name, sizeof h->model_name, err));
+    if (st_meta(f->tensors, "tokenizer"))
+        TRY(text_get(f, path, "tokenizer", h->tokenizer, sizeof h->tokenizer, err));
     TRY(text_get(f, path, "created", h->created, sizeof h->created, err));
     TRY(count_get(f, path, "chunk", INT64_MAX, &h->chunk, err));
     TRY(count_get(f, path, "window", INT64_MAX, &h->window, err));

@@ -10,6 +10,7 @@
 /* Everything but the arrays. */
 typedef struct MemoryHeader {
     char model_digest[65], model_name[256], created[32];
+    char tokenizer[256];   /* its name; "" in files of older versions and where none is known */
     int64_t chunk, window; /* of the model, for people */
     double inner_lr;
     ReaderCounters counters;

@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/names.h"
+#include "data/tokenizer.h"
 
 enum { MAX_OVERRIDES = 256 };
 
@@ -114,12 +115,21 @@ static void model_name(const Model *m, const char *dir, char *out, size_t size)
     free(full);
 }
 
-static const char *tokenizer_guess(const Config *c)
+/* What the configuration says exactly; else the file in the folder; else a guess by size. */
+static int tokenizer_fill(ttt_model_info *info, const Config *c, const char *dir, Err *err)
 {
     enum { BYTES_VOCAB = 258 };
-    bool named = strcmp(c->training.tokenizer_name, "bytes") == 0;
-    if (named && c->model.vocab_size >= BYTES_VOCAB) return "bytes";
-    return c->model.vocab_size == BYTES_VOCAB ? "bytes" : "";
+    const char *name = c->training.tokenizer_name;
+    char file[TOKENIZER_NAME] = "";
+    if (tokenizer_name_exact(name) && strcmp(name, "bytes") != 0)
+        snprintf(file, sizeof file, "%.*s", TOKENIZER_NAME - 1, name);
+    else if (strcmp(name, "bytes") != 0)
+        TRY(tokenizer_folder_name(file, dir, err));
+    if (file[0] == 0 && c->model.vocab_size >= BYTES_VOCAB &&
+        (strcmp(name, "bytes") == 0 || c->model.vocab_size == BYTES_VOCAB))
+        snprintf(file, sizeof file, "bytes");
+    snprintf(info->tokenizer, sizeof info->tokenizer, "%s", file);
+    return 0;
 }
 
 static int info_fill(ttt_model *m, Err *err)
@@ -137,7 +147,7 @@ static int info_fill(ttt_model *m, Err *err)
                                .window = c->sliding_window_size,
                                .learns = model_learns(model)};
     model_digest(model, m->info.digest);
-    snprintf(m->info.tokenizer, sizeof m->info.tokenizer, "%s", tokenizer_guess(&model->cfg));
+    TRY(tokenizer_fill(&m->info, &model->cfg, m->dir, err));
     Reader *reader;
     TRY(reader_create(&reader, m->model, m->info.learns, 0, err));
     m->info.state_bytes = reader_state_bytes(reader);
@@ -325,6 +335,7 @@ static void header_fill(MemoryHeader *h, const ttt_reader *r, const ReaderSnapsh
     memset(h, 0, sizeof *h);
     snprintf(h->model_digest, sizeof h->model_digest, "%s", r->m->info.digest);
     snprintf(h->model_name, sizeof h->model_name, "%s", r->m->name);
+    snprintf(h->tokenizer, sizeof h->tokenizer, "%s", r->m->info.tokenizer);
     h->chunk = r->m->info.chunk;
     h->window = r->m->info.window;
     h->inner_lr = r->inner_lr;
@@ -346,10 +357,22 @@ int ttt_reader_save(ttt_reader *r, const char *path, const ttt_source *sources, 
     return status;
 }
 
+static int tokenizer_check(const MemoryHeader *h, const ttt_model *m, const char *path, Err *err)
+{
+    const char *mine = m->info.tokenizer;
+    char name[NAME_SHOWN_MAX];
+    if (h->tokenizer[0] == 0 || mine[0] == 0 || strcmp(h->tokenizer, mine) == 0) return 0;
+    return err_set(
+        err,
+        "the memory %s was made with another tokenizer (%s) than the one in %s (%s): put "
+        "the right file there, or read its texts again",
+        path, name_show(name, h->tokenizer), m->dir, mine);
+}
+
 static int owner_check(const MemoryHeader *h, const ttt_model *m, const char *path, Err *err)
 {
-    if (strcmp(h->model_digest, m->info.digest) == 0) return 0;
     char name[NAME_SHOWN_MAX];
+    if (strcmp(h->model_digest, m->info.digest) == 0) return tokenizer_check(h, m, path, err);
     return err_set(err,
                    "the memory %s belongs to another model ('%s', %.12s) than the one in %s ('%s', "
                    "%.12s): open it with its own model, or read its texts again with this one",
@@ -423,6 +446,7 @@ int ttt_memory_describe(const char *path, ttt_memory_info *info, ttt_source *sou
     memcpy(info->model_digest, h->model_digest, sizeof info->model_digest);
     memcpy(info->model_name, h->model_name, sizeof info->model_name);
     memcpy(info->created, h->created, sizeof info->created);
+    memcpy(info->tokenizer, h->tokenizer, sizeof info->tokenizer);
     int n = h->n_sources;
     for (int i = 0; i < n && i < max; i++) sources[i] = h->sources[i];
     memory_close(&file);

@@ -262,7 +262,7 @@ static int cat_split(const char *dir, const char *split, bool text, int64_t a, i
     TokenSource *source;
     Tokenizer *tok = NULL;
     if (token_source_open(&source, dir, split, &err) < 0) return data_fail("cat", &err);
-    int status = text ? tokenizer_open(&tok, source->tokenizer, &err) : 0;
+    int status = text ? tokenizer_open_named(&tok, source->tokenizer, dir, &err) : 0;
     if (status == 0) status = cat_range(source, tok, a, b, &err);
     tokenizer_close(tok);
     token_source_close(source);
@@ -305,7 +305,7 @@ static const char help_text[] =
     "without\n"
     "hidden files and symbolic links; empty files are skipped.\n"
     "  --out DIR            the folder to make (required)\n"
-    "  --tokenizer NAME     bytes, the default\n"
+    "  --tokenizer NAME     bytes, the default, or a tokenizer.json or tokenizer.model\n"
     "  --val-fraction F     part of all bytes to hold out, 0 <= F < 1 (0.1)\n"
     "  --val-files LIST     a text file with the names of the documents to hold out, one a line;\n"
     "                       a line may name a folder\n"

@@ -38,6 +38,7 @@ static void info_print(const char *path, const ttt_memory_info *m)
     printf("memory   %s, %s\n", name_show(shown, path), bytes_show(size, m->file_bytes));
     printf("model    %s\n", name_show(shown, m->model_name));
     printf("digest   %s\n", m->model_digest);
+    if (m->tokenizer[0]) printf("encoded  %s\n", name_show(shown, m->tokenizer));
     printf("written  %s\n", m->created);
     printf("texts    %d\n", m->n_sources);
     printf("tokens   %lld\n", (long long)m->tokens);
@@ -57,6 +58,7 @@ static void info_print_json(const char *path, const ttt_memory_info *m, const tt
     json_object_set_new(root, "bytes", json_integer((json_int_t)m->file_bytes));
     json_object_set_new(root, "model_name", json_string(m->model_name));
     json_object_set_new(root, "model_digest", json_string(m->model_digest));
+    json_object_set_new(root, "tokenizer", json_string(m->tokenizer));
     json_object_set_new(root, "created", json_string(m->created));
     json_object_set_new(root, "tokens", json_integer(m->tokens));
     json_object_set_new(root, "steps", json_integer(m->steps));

@@ -146,5 +146,6 @@ AddedMatch added_tokens_find(const AddedTokens *a, const AddedSearch *s, const u
         if (token->lstrip) m.from = spaces_before(s, text, m.from);
         return m;
     }
-    return wait_at(a, s, text, n);
+    size_t whole = s->end ? n : n - utf8_unfinished(text, n); /* what is before a token counts */
+    return wait_at(a, s, text, whole);
 }

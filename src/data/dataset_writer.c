@@ -39,8 +39,9 @@ struct DatasetWriter {
 
 static bool is_dataset_file(const char *name)
 {
-    static const char *const names[] = {"dataset.json", "train.bin", "train.docs.jsonl",
-                                        "val.docs.jsonl", "val.bin"};
+    static const char *const names[] = {"dataset.json",   "train.bin", "train.docs.jsonl",
+                                        "val.docs.jsonl", "val.bin",   "tokenizer.json",
+                                        "tokenizer.model"};
     for (int i = 0; i < ARRAY_LEN(names); i++)
         if (strcmp(name, names[i]) == 0) return true;
     return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
@@ -121,6 +122,7 @@ static int writer_open(DatasetWriter *w, const char *dir, bool force, const Toke
     snprintf(w->temp, sizeof w->temp, "%s.tmp-%ld", w->dir, (long)getpid());
     TRY(dir_remove(w->temp, err)); /* what a killed process with this number left */
     TRY(dir_make(w->temp, err));
+    TRY(tokenizer_copy(tok, w->temp, err));
     for (int s = 0; s < SPLIT_COUNT; s++) TRY(split_open(w, s, err));
     return 0;
 }

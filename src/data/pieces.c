@@ -86,6 +86,12 @@ static int64_t by_pattern(PieceWork *w, int step, const unsigned char *text, siz
     return (int64_t)at;
 }
 
+/* `tokenizers` asks its language's own tables here, which are of Unicode 17: these came with it. */
+static bool is_newer_number(uint32_t code)
+{
+    return (code >= 0x11de0 && code <= 0x11de9) || (code >= 0x16ff4 && code <= 0x16ff6);
+}
+
 /* Numbers and what is between them, as matches and the rest. */
 static size_t digit_run(const PieceWork *w, const SplitStep *s, const unsigned char *text, size_t n,
                         bool *number)
@@ -94,7 +100,7 @@ static size_t digit_run(const PieceWork *w, const SplitStep *s, const unsigned c
     while (at < n) {
         uint32_t code;
         int length = utf8_read(text + at, n - at, &code);
-        bool is = length > 0 && (w->model->bits[code] & CHAR_NUMBER);
+        bool is = length > 0 && ((w->model->bits[code] & CHAR_NUMBER) || is_newer_number(code));
         if (at == 0) *number = is;
         if (is != *number) break;
         at += length > 0 ? (size_t)length : 1;

@@ -112,9 +112,10 @@ int tokenizer_open(Tokenizer **out, const char *what, Err *err)
                    name_show(shown, what), json_name, ranks_name);
 }
 
-/* The file that a name with a digest tells, in a folder. */
-static int named_path(char path[PATH_MAX], const char *name, const char *folder, Err *err)
+int tokenizer_named_path(char path[PATH_MAX], const char *name, const char *folder, Err *err)
 {
+    path[0] = 0;
+    if (strchr(name, '@') == NULL) return 0;
     bool json = strncmp(name, json_name, sizeof json_name - 1) == 0;
     return path_join(path, PATH_MAX, folder, json ? json_name : ranks_name, err);
 }
@@ -125,7 +126,7 @@ int tokenizer_open_named(Tokenizer **out, const char *name, const char *folder, 
     *out = NULL;
     if (strcmp(name, "bytes") == 0) return tokenizer_open(out, name, err);
     if (!tokenizer_name_exact(name)) return folder_open(out, folder, err);
-    TRY(named_path(path, name, folder, err));
+    TRY(tokenizer_named_path(path, name, folder, err));
     if (!file_exists(path))
         return err_set(err, "%s is missing: put the tokenizer's file there whose SHA-256 is %s",
                        path, strchr(name, '@') + 1);
@@ -148,11 +149,11 @@ void tokenizer_close(Tokenizer *tok)
 /* --- copies -------------------------------------------------------------------------------------
  */
 
-static int copy_file(const char *from, const char *name, const char *folder, Err *err)
+int tokenizer_copy_file(const char *name, const char *from, const char *folder, Err *err)
 {
     char to[PATH_MAX], now[TOKENIZER_NAME], *text;
     size_t n;
-    TRY(named_path(to, name, folder, err));
+    TRY(tokenizer_named_path(to, name, folder, err));
     TRY(file_read(from, &text, &n, max_file, err));
     name_make(now, is_json(text, n), text, n);
     int status = strcmp(now, name) == 0 ? file_write_atomic(to, text, n, err)
@@ -163,15 +164,20 @@ static int copy_file(const char *from, const char *name, const char *folder, Err
 
 int tokenizer_copy(const Tokenizer *tok, const char *folder, Err *err)
 {
-    return tok->file ? copy_file(tok->file, tok->name, folder, err) : 0;
+    return tok->file ? tokenizer_copy_file(tok->name, tok->file, folder, err) : 0;
 }
 
-int tokenizer_copy_named(const char *name, const char *from, const char *folder, Err *err)
+int tokenizer_folder_name(char name[TOKENIZER_NAME], const char *folder, Err *err)
 {
-    char path[PATH_MAX];
-    if (strchr(name, '@') == NULL) return 0;
-    TRY(named_path(path, name, from, err));
-    return copy_file(path, name, folder, err);
+    char path[PATH_MAX], *text;
+    size_t n;
+    TRY(path_join(path, sizeof path, folder, json_name, err));
+    if (!file_exists(path)) TRY(path_join(path, sizeof path, folder, ranks_name, err));
+    if (!file_exists(path)) return 0;
+    TRY(file_read(path, &text, &n, max_file, err));
+    name_make(name, is_json(text, n), text, n);
+    free(text);
+    return 1;
 }
 
 /* --- asking -------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 #ifndef TTT_DATA_TOKENIZER_H
 #define TTT_DATA_TOKENIZER_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -41,8 +42,12 @@ bool tokenizer_name_exact(const char *name);
 /* Writes the tokenizer's file into the folder, under the name by which tokenizer_open_named finds
  * it. Nothing for "bytes". */
 int tokenizer_copy(const Tokenizer *tok, const char *folder, Err *err);
-/* Copies the file that the name tells from one folder to another. Nothing for names without one. */
-int tokenizer_copy_named(const char *name, const char *from, const char *folder, Err *err);
+/* The same from a file, which must be the one that the name tells. */
+int tokenizer_copy_file(const char *name, const char *file, const char *folder, Err *err);
+/* Where that file is in a folder; "" when the name is of none. */
+int tokenizer_named_path(char path[PATH_MAX], const char *name, const char *folder, Err *err);
+/* The name of the tokenizer whose file is in a folder: 1, or 0 when there is none. */
+int tokenizer_folder_name(char name[TOKENIZER_NAME], const char *folder, Err *err);
 /* Fails when documents cannot begin: the tokenizer has no BOS. */
 int tokenizer_check_bos(const Tokenizer *tok, Err *err);
 

@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/real.h"
+#include "data/tokenizer.h"
 #include "model/model.h"
 #include "run/eval_score.h"
 
@@ -97,8 +98,16 @@ static int vocabulary_check(const Eval *e, const EvalModel *em, Err *err)
 {
     const TokenSource *s = e->source;
     const ModelConfig *c = &em->cfg.model;
+    char name[TOKENIZER_NAME];
     const char *tokenizer = em->cfg.training.tokenizer_name;
-    bool both_known = *tokenizer && *s->tokenizer;
+    if (!tokenizer_name_exact(tokenizer)) {
+        int there = tokenizer_folder_name(name, em->dir, err);
+        if (there < 0) return -1;
+        if (there) tokenizer = name;
+    }
+    /* A published name says less than a digest: then the size decides. */
+    bool comparable = tokenizer_name_exact(tokenizer) || strchr(s->tokenizer, '@') == NULL;
+    bool both_known = *tokenizer && *s->tokenizer && comparable;
     bool same_vocabulary = s->vocab_size == c->vocab_size;
     if (both_known)
         same_vocabulary = strcmp(tokenizer, s->tokenizer) == 0 && s->vocab_size <= c->vocab_size;

@@ -148,7 +148,10 @@ static int model_write(const Trainer *t, Err *err)
     TRY(path_join(to, sizeof to, t->folder.run, "model", err));
     TRY(dir_remove(from, err));
     TRY(dir_make(from, err));
-    if (model_save(t->model, from, err) == 0 && folder_replace(from, to, err) == 0) return 0;
+    if (model_save(t->model, from, err) == 0 &&
+        train_tokenizer_write(&t->tokenizer, &t->cfg, from, err) == 0 &&
+        folder_replace(from, to, err) == 0)
+        return 0;
     Err ignored;
     dir_remove(from, &ignored);
     return -1;

@@ -1,7 +1,6 @@
 /* Opens the data of a training run. */
 #include "run/train_data.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 enum { DIGEST_TOKENS = 1 << 16 };
@@ -39,9 +38,6 @@ static int data_prepare(Loader **loader, const TokenSource *s, Config *cfg, Err 
 {
     const TrainingConfig *t = &cfg->training;
     if (!t->dummy_dataset) TRY(source_check(s, &cfg->model, err));
-    if (s->tokenizer && s->tokenizer[0])
-        snprintf(cfg->training.tokenizer_name, sizeof cfg->training.tokenizer_name, "%s",
-                 s->tokenizer);
     LoaderOptions o = {.seq_length = t->seq_length,
                        .batch_size = t->global_batch_size,
                        .seed = (uint64_t)t->data_seed};

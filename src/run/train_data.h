@@ -7,9 +7,8 @@
 #include "data/loader.h"
 #include "model/config.h"
 
-/* Opens training.dataset_path (or random tokens). Sets cfg's tokenizer name to the data set's.
- * Fails when the vocabulary does not fit or BOS is another id: with both values and what to
- * override. */
+/* Opens training.dataset_path (or random tokens). Fails when the vocabulary does not fit or BOS is
+ * another id: with both values and what to override. */
 int train_data_open(TokenSource **source, Loader **loader, Config *cfg, Err *err);
 
 /* Digest of the length and the first tokens: enough to tell that the data is another. */

@@ -175,6 +175,7 @@ static int parts_open(Trainer *t, const TrainOptions *options, Err *err)
 {
     TRY(machine_open(t, options, err));
     TRY(train_data_open(&t->source, &t->loader, &t->cfg, err));
+    TRY(train_tokenizer_find(&t->tokenizer, t->source, &t->cfg, err));
     TRY(state_begin(t, err));
     TRY(train_plan_make(&t->plan, t->be, &t->cfg, err));
     train_plan_print(&t->plan);
@@ -217,6 +218,7 @@ int trainer_save(Trainer *t, Err *err)
     int status = checkpoint_begin(folder, root, err);
     if (status == 0)
         status = train_state_write(folder, &t->state, t->model, t->optimizer, t->host, err);
+    if (status == 0) status = train_tokenizer_write(&t->tokenizer, &t->cfg, folder, err);
     if (status == 0) status = checkpoint_commit(root, t->state.step, err);
     if (status < 0) {
         checkpoint_abort(root);

@@ -10,6 +10,7 @@
 #include "run/train_folder.h"
 #include "run/train_plan.h"
 #include "run/train_state.h"
+#include "run/train_tokenizer.h"
 
 typedef struct Trainer {
     Config cfg;
@@ -17,6 +18,7 @@ typedef struct Trainer {
     Backend *be;
     TokenSource *source;
     Loader *loader;
+    TrainTokenizer tokenizer;
     TrainPlan plan;
     Model *model;
     Optimizer *optimizer;
