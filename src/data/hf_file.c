@@ -2,6 +2,7 @@
  * normalization and splitting, is read in hf_steps.c. Parts that would change ids and are not known
  * here are refused by name; those that only concern offsets or batches are passed over. */
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -185,6 +186,13 @@ static int merge_parts(const json_t *merge, const char *part[2], size_t n[2])
     return 0;
 }
 
+static const char *part_show(char out[NAME_SHOWN_MAX], const char *part, size_t n)
+{
+    char copy[NAME_SHOWN_MAX + 1];
+    snprintf(copy, sizeof copy, "%.*s", (int)(n < NAME_SHOWN_MAX ? n : NAME_SHOWN_MAX), part);
+    return name_show(out, copy);
+}
+
 static int merge_read(const Vocabulary *v, Bpe *b, const json_t *merge, size_t rank, Err *err)
 {
     const char *part[2];
@@ -205,7 +213,8 @@ static int merge_read(const Vocabulary *v, Bpe *b, const json_t *merge, size_t r
         return err_set(err,
                        "%s: model.merges[%zu]: '%s' and '%s' are not both in model.vocab, with the "
                        "token that they make; use a sound copy",
-                       v->file, rank, name_show(shown[0], part[0]), name_show(shown[1], part[1]));
+                       v->file, rank, part_show(shown[0], part[0], n[0]),
+                       part_show(shown[1], part[1], n[1]));
     bpe_pairs_add(b, (BpePair){left, right, (uint32_t)rank, id});
     return 0;
 }

@@ -188,6 +188,12 @@ static int specials_add(Reading *r, TokenModel *m, AddedToken *list, int *n, Err
     SplitStep *step = &m->step[m->n_steps++];
     *step = (SplitStep){.pattern = split_pattern_named(family ? family->pattern : "llama3")};
     if (family == NULL) {
+        for (size_t i = 0; i < r->n; i++)
+            if (r->tokens[i].id >= (int64_t)r->n)
+                return err_set(err,
+                               "%s: %zu tokens, but one has the rank %d: a line is missing or "
+                               "doubled; use a sound copy",
+                               r->file, r->n, r->tokens[i].id);
         m->bos = (int32_t)r->n;
         m->eos = m->bos + 1;
         return llama_specials(r, list, n, m->bos, err);
