@@ -12,9 +12,9 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "cli/loss_curve.h"
 #include "cli/options.h"
-#include "base/utf8.h"
 #include "cli/text_out.h"
 
 /* --- options ------------------------------------------------------------------------------------
@@ -156,8 +156,7 @@ static void characters_come_out_whole(void **state)
     } steps[] = {
         {"a", 1},     {"\xc3", 1}, {"\xa9", 3},  {"\xe2", 3},  {"\x82", 3},
         {"\xac", 6},  {"\xf0", 6}, {"\x9f", 6},  {"\x98", 6},  {"\x80", 10},
-        {"\xc3", 10}, {"b", 12},   {"\x80", 13}, {"\xff", 13}, /* no beginning of anything known:
-                                                                  waits, at most three bytes */
+        {"\xc3", 10}, {"b", 12},   {"\x80", 13}, {"\xff", 14}, /* the beginning of nothing */
         {"c", 15},
     };
     for (int i = 0; i < ARRAY_LEN(steps); i++) {

@@ -37,9 +37,10 @@ struct TokenStream {
     const TokenModel *m;  /* NULL: bytes */
     bool specials, finds; /* special tokens count; any token is looked for in the text as it came */
     Finder raw, normalized;
-    Bytes plain; /* between the two: not normalized yet */
-    Bytes text;  /* to be split */
-    size_t retry, checked;
+    Bytes plain;               /* between the two: not normalized yet */
+    Bytes text;                /* to be split */
+    size_t retry, plain_retry; /* no new look before there is so much */
+    size_t checked;            /* of text: known to be UTF-8 */
     bool text_begun;
     bool tail; /* after what is not UTF-8: one piece to the end */
     PieceWork work;
@@ -263,13 +264,16 @@ static int plain_in(TokenStream *s, const unsigned char *text, size_t n, Err *er
 {
     if (s->m->normalizer == NULL) return normalized_in(s, text, n, err);
     bytes_add(&s->plain, text, n);
-    return s->plain.n >= BLOCK ? normalize(s, false, err) : 0;
+    if (s->plain.n < s->plain_retry) return 0;
+    TRY(normalize(s, false, err));
+    s->plain_retry = BLOCK + 2 * s->plain.n;
+    return 0;
 }
 
 static int plain_end(TokenStream *s, Err *err)
 {
     int status = s->plain.n > 0 ? normalize(s, true, err) : 0;
-    s->plain.n = 0;
+    s->plain.n = s->plain_retry = 0;
     TRY(status);
     if (s->m->normalized.n == 0) return text_end(s, err);
     return finder_end(s, &s->normalized, &s->m->normalized, &to_pieces, err);
@@ -320,7 +324,7 @@ static int64_t ids_give(TokenStream *s, int status, const int32_t **ids)
     if (status < 0) { /* the next text begins anew */
         s->raw.text.n = s->normalized.text.n = s->plain.n = s->text.n = 0;
         s->raw.begun = s->normalized.begun = s->text_begun = s->tail = false;
-        s->retry = s->checked = s->raw.retry = s->normalized.retry = 0;
+        s->retry = s->plain_retry = s->checked = s->raw.retry = s->normalized.retry = 0;
         s->work.ids.n = s->work.loose = s->work.spaces = 0;
         return -1;
     }
