@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/bf16_copy.h"
 #include "base/rng.h"
 #include "model/sweep.h"
 #include "ops/ops.h"
@@ -127,7 +128,27 @@ static int run_sums(Backend *be, real *out, real *const *x)
     return 3;
 }
 
+/* Few rows times a weight, both ways round, and a bfloat16 copy of it where one is kept. */
+static int run_rows_product(Backend *be, real *out, real *const *x)
+{
+    enum { K = 41, WIDTH = N / K, ROWS = 5 };
+    _Static_assert(ROWS * K <= N && ROWS * WIDTH <= N, "operands have room");
+    be->ops->rows_product(be, out, x[0], x[1], false, ROWS, K, WIDTH, false);
+    memcpy(out + N, x[2], N * sizeof *out);
+    be->ops->rows_product(be, out + N, x[0], x[1], true, ROWS, K, WIDTH, true);
+    be->bf16 = true;
+    bf16_copy_keep(be, x[1], N);
+    assert_non_null(bf16_copy_find(be, x[1] + 5, N - 5));
+    be->ops->rows_product(be, out + 2 * N, x[0], x[1], false, ROWS, K, WIDTH, false);
+    be->ops->rows_product(be, out + 3 * N, x[0], x[1], true, ROWS, K, WIDTH, false);
+    bf16_copy_drop(be, x[1]);
+    assert_null(bf16_copy_find(be, x[1], N));
+    be->bf16 = false;
+    return 4;
+}
+
 static const IsaRow rows[] = {
+    {"rows product", run_rows_product},
     {"rmsnorm", run_rmsnorm},
     {"swiglu", run_swiglu},
     {"rope", run_rope},

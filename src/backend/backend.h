@@ -27,9 +27,10 @@ typedef struct Backend {
     const char *isa;
     int threads;
     bool bf16;
-    struct WorkBlock *work;       /* (threads, WORK_SLOTS), see backend_work */
-    struct Profile *profile;      /* NULL: time is not counted; see profile.h */
-    struct GemmCache *gemm_cache; /* bfloat16 products by shape; NULL without such instructions */
+    struct WorkBlock *work;         /* (threads, WORK_SLOTS), see backend_work */
+    struct Profile *profile;        /* NULL: time is not counted; see profile.h */
+    struct GemmCache *gemm_cache;   /* bfloat16 products by shape; NULL without such instructions */
+    struct Bf16Copies *bf16_copies; /* of weights, see bf16_copy.h; NULL: none yet */
 } Backend;
 
 typedef enum Trans { N_, T_ } Trans; /* as stored; transposed */

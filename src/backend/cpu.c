@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "backend/bf16_copy.h" // defines: bf16_copies_free
 #include "backend/gemm_bf16.h" // defines: gemm_cache_create, gemm_cache_free
 
 extern const struct Ops ops_portable;
@@ -116,6 +117,7 @@ void backend_close(Backend *be)
         backend_free(be, be->work[i].data, be->work[i].capacity);
     free(be->work);
     gemm_cache_free(be->gemm_cache);
+    bf16_copies_free(be);
     free(be);
 }
 

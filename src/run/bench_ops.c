@@ -91,8 +91,14 @@ static Cost run_head_weight(Shape *s)
 
 static Cost run_head_token(Shape *s)
 {
-    gemm(s->be, N_, T_, 1, s->V, s->C, 1, s->c[0], s->C, s->head, s->C, 0, s->z.v, s->V);
+    s->be->ops->rows_product(s->be, s->z.v, s->c[0], s->head, true, 1, s->C, s->V, false);
     return moved((double)s->V * s->C);
+}
+
+static Cost run_linear_token(Shape *s)
+{
+    s->be->ops->rows_product(s->be, s->f[0], s->c[0], s->w, false, 1, s->C, s->F, false);
+    return moved((double)s->C * s->F);
 }
 
 /* ------------------------------------------------------------------------------ attention */
@@ -325,6 +331,7 @@ static const Row rows[] = {
     {"head", run_head},
     {"head, input gradient", run_head_back},
     {"head, weight gradient", run_head_weight},
+    {"product, one token", run_linear_token},
     {"head, one token", run_head_token},
     {"attention", run_attention},
     {"attention, dual", run_attention_dual},

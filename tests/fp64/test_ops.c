@@ -18,6 +18,12 @@ static const OpCase table[] = {
     {.op = &op_linear, .B = 3, .R = 1, .C = 9, .N = 17, .add = true},
     {.op = &op_linear, .B = 3, .R = 4, .C = 6, .N = 5, .per_sequence = true},
     {.op = &op_linear, .B = 2, .R = 1, .C = 1, .N = 3, .per_sequence = true, .add = true},
+    {.op = &op_linear, .B = 1, .R = 1, .C = 203, .N = 331}, /* shared out to threads, by rows */
+    {.op = &op_linear, .B = 1, .R = 8, .C = 130, .N = 301, .add = true},
+    {.op = &op_linear, .B = 2, .R = 5, .C = 37, .N = 1029, .per_sequence = true},
+    {.op = &op_linear, .B = 1, .R = 1, .C = 11, .N = 4500}, /* by columns */
+    {.op = &op_linear, .B = 1, .R = 3, .C = 4101, .N = 13, .add = true},
+    {.op = &op_linear, .B = 1, .R = 9, .C = 7, .N = 12}, /* no longer few rows */
     {.op = &op_rmsnorm, .B = 1, .R = 1, .C = 1},
     {.op = &op_rmsnorm, .B = 1, .R = 2, .C = 17},
     {.op = &op_rmsnorm, .B = 2, .R = 3, .C = 9, .add = true},
