@@ -262,12 +262,12 @@ static void next_logits(Reader *r)
     r->logits_known = true;
 }
 
-static double log_sum_exp(const real *z, int64_t n)
+static double log_norm(Reader *r)
 {
-    double top = (double)z[0], sum = 0;
-    for (int64_t i = 1; i < n; i++) top = (double)z[i] > top ? (double)z[i] : top;
-    for (int64_t i = 0; i < n; i++) sum += exp((double)z[i] - top);
-    return top + log(sum);
+    double norm;
+    next_logits(r);
+    r->m->be->ops->log_sum_exp(r->m->be, &norm, r->logits, (int)r->m->cfg.model.output_size);
+    return norm;
 }
 
 int reader_logprobs(Reader *r, float *out, Err *err)
@@ -275,8 +275,7 @@ int reader_logprobs(Reader *r, float *out, Err *err)
     int64_t V = r->m->cfg.model.output_size;
     if (r->counters.tokens == 0)
         return err_set(err, "nothing was read yet: feed at least one token (BOS) first");
-    next_logits(r);
-    double norm = log_sum_exp(r->logits, V);
+    double norm = log_norm(r);
     for (int64_t i = 0; i < V; i++) out[i] = (float)((double)r->logits[i] - norm);
     return 0;
 }
@@ -284,8 +283,7 @@ int reader_logprobs(Reader *r, float *out, Err *err)
 static double score_next(Reader *r, int32_t token)
 {
     if (r->counters.tokens == 0) return 0;
-    next_logits(r);
-    return log_sum_exp(r->logits, r->m->cfg.model.output_size) - (double)r->logits[token];
+    return log_norm(r) - (double)r->logits[token];
 }
 
 /* Scores of tokens[1..n) from the n rows just appended. */

@@ -11,6 +11,7 @@
 #include <omp.h>
 #include <string.h>
 
+#include "ops/attention_row.h" // defines: attention_row, attention_row_suits
 #include "ops/kernel.h"
 #include "ops/row.h"
 #include "ops/vexp.h"
@@ -216,6 +217,10 @@ static void forward_strip(const Strip *s, Dual o, real *lse, Dual q)
 void KERNEL(attention_forward)(Backend *be, Dual o, real *lse, Dual q, const Window *w, int B,
                                int M, int H, int D)
 {
+    if (attention_row_suits(o, q, w, M)) {
+        KERNEL(attention_row)(be, o.v, lse, q.v, w, B, M, H, D);
+        return;
+    }
 #pragma omp parallel for collapse(2) schedule(static) num_threads(be->threads)
     for (int b = 0; b < B; b++)
         for (int h = 0; h < H; h++) {

@@ -20,8 +20,9 @@ typedef struct Sampler {
     SamplerOptions options;
     int32_t vocab_size;
     Rng rng;
-    double *score;                  /* (vocab_size) log p after penalty and temperature */
-    int32_t *heap;                  /* (vocab_size) candidates, the best at the root */
+    float *score;                   /* (vocab_size) log p after the penalty */
+    float *weight;                  /* (vocab_size) exp((score - best) / temperature) */
+    int32_t *candidate;             /* (vocab_size) ids that are left */
     uint16_t *repeats;              /* (vocab_size) how often each id is in the window */
     int32_t recent[SAMPLER_WINDOW]; /* a ring of the last noted tokens */
     int64_t noted;
