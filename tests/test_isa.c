@@ -45,7 +45,8 @@ static real *reals(size_t n)
 
 static int run_rmsnorm(Backend *be, real *out, real *const *x)
 {
-    Param w = {x[2], x[3], C}, dw = {out + 4 * N, out + 5 * N, C};
+    Param w = {.v = x[2], .t = x[3], .step = C};
+    Param dw = {.v = out + 4 * N, .t = out + 5 * N, .step = C};
     be->ops->rmsnorm_forward(be, (Dual){out, out + N}, (Dual){x[0], x[1]}, w, B, R, C, 1e-6);
     be->ops->rmsnorm_backward(be, (Dual){out + 2 * N, out + 3 * N}, false, dw, (Dual){x[4], x[5]},
                               (Dual){x[0], x[1]}, w, B, R, C, 1e-6);

@@ -221,6 +221,7 @@ void KERNEL(attention_forward)(Backend *be, Dual o, real *lse, Dual q, const Win
         KERNEL(attention_row)(be, o.v, lse, q.v, w, B, M, H, D);
         return;
     }
+    CHECK(!w->places, "sequences at places of their own have one query each");
 #pragma omp parallel for collapse(2) schedule(static) num_threads(be->threads)
     for (int b = 0; b < B; b++)
         for (int h = 0; h < H; h++) {

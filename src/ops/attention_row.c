@@ -15,7 +15,7 @@
 
 enum { BLOCK = 32, SIDE = 4 }; /* keys of a block; of them side by side */
 
-/* Keys of one sequence that are read before a second thread has woken up, times C. */
+/* Keys that are read before a second thread has woken up, times C. */
 enum { SHARED_ELEMENTS = 1 << 14 };
 
 typedef struct Heads {
@@ -147,30 +147,36 @@ typedef struct Call {
     real *partial; /* (parts, B, M) Partials */
 } Call;
 
-/* Rows of sequence b's window that any query sees. */
-static void visible_rows(const Window *w, int M, int *from, int *end)
+/* Sequence b's window as if it were the only one. */
+static Window window_at(const Window *all, int b)
 {
-    *from = window_first(w, 0);
-    *end = w->first + M;
+    Window w = *all;
+    size_t at = (size_t)b * w.step;
+    ptrdiff_t shift = w.places ? w.places->shift[b] : (ptrdiff_t)at;
+    w.k += shift;
+    w.v += shift;
+    if (!w.places) return w;
+    w.first = w.places->first[b];
+    w.position = w.places->position[b];
+    w.places = NULL;
+    return w;
 }
 
 /* A part of each sequence's keys. p: scratch (H, BLOCK). */
 static void run_part(const Heads *s, const Call *c, int part, real *p)
 {
     for (int b = 0; b < c->B; b++) {
-        const Window *w = c->w;
-        int first, end;
-        visible_rows(w, c->M, &first, &end);
-        int from = first + (int)((int64_t)(end - first) * part / c->parts);
-        int to = first + (int)((int64_t)(end - first) * (part + 1) / c->parts);
-        const real *k = w->k + (size_t)b * w->step, *v = w->v + (size_t)b * w->step;
+        Window w = window_at(c->w, b);
+        int first = window_first(&w, 0), rows = w.first + c->M - first;
+        int from = first + (int)((int64_t)rows * part / c->parts);
+        int to = first + (int)((int64_t)rows * (part + 1) / c->parts);
         for (int i = 0; i < c->M; i++) {
             size_t query = (size_t)b * (size_t)c->M + (size_t)i;
             size_t all = (size_t)c->B * (size_t)c->M;
             Partial mine = partial_at(s, c->partial, (size_t)part * all + query);
             partial_clear(s, &mine);
-            add_keys(s, &mine, p, c->q + query * s->C, k, v, max_int(from, window_first(w, i)),
-                     min_int(to, w->first + i + 1));
+            add_keys(s, &mine, p, c->q + query * s->C, w.k, w.v, max_int(from, window_first(&w, i)),
+                     min_int(to, w.first + i + 1));
         }
     }
 }
@@ -197,9 +203,9 @@ void KERNEL(attention_row)(Backend *be, real *o, real *lse, const real *q, const
 {
     Heads s = {.H = H, .D = D, .C = (size_t)H * (size_t)D, .scale = (real)(1 / sqrt((double)D))};
     Call c = {.q = q, .w = w, .B = B, .M = M};
-    int first, end;
-    visible_rows(w, M, &first, &end);
-    bool alone = (size_t)(end - first) * s.C < SHARED_ELEMENTS || omp_in_parallel();
+    Window last = window_at(w, B - 1);
+    size_t rows = (size_t)(last.first + M - window_first(&last, 0)) * (size_t)B;
+    bool alone = rows * s.C < SHARED_ELEMENTS || omp_in_parallel();
     c.parts = alone ? 1 : be->threads;
     size_t queries = (size_t)B * (size_t)M, scratch = (size_t)H * BLOCK;
     size_t partials = (size_t)c.parts * queries * partial_size(&s);

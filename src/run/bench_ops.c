@@ -181,7 +181,7 @@ static Dual dual_of(real *v, real *t, bool dual)
 
 static Cost rmsnorm(Shape *s, bool dual)
 {
-    Param w = {s->norm, NULL, 0};
+    Param w = {.v = s->norm};
     s->be->ops->rmsnorm_forward(s->be, dual_of(s->c[2], s->c[3], dual),
                                 dual_of(s->c[0], s->c[1], dual), w, 1, s->M, s->C, 1e-6);
     return moved((dual ? 4.0 : 2.0) * s->M * s->C);
@@ -189,7 +189,7 @@ static Cost rmsnorm(Shape *s, bool dual)
 
 static Cost rmsnorm_back(Shape *s, bool dual)
 {
-    Param w = {s->norm, NULL, 0}, none = {0};
+    Param w = {.v = s->norm}, none = {0};
     Dual dx = {dual ? s->c[6] : NULL, s->c[7]}, dy = {dual ? s->c[2] : NULL, s->c[3]};
     s->be->ops->rmsnorm_backward(s->be, dx, false, none, dy, dual_of(s->c[0], s->c[1], dual), w, 1,
                                  s->M, s->C, 1e-6);

@@ -23,9 +23,9 @@ static Rows rows_at(const Head *h, int b, size_t row, int n)
     r.x = (Dual){h->x.v + at, ahead(h->x.t, at)};
     r.dx = (Dual){ahead(h->dx.v, at), ahead(h->dx.t, at)};
     r.seed = (Dual){ahead(h->seed.v, row), ahead(h->seed.t, row)};
-    r.w = (Param){h->w.v + (size_t)b * h->w.step, ahead(h->w.t, (size_t)b * h->w.step), 0};
-    r.dw =
-        (Param){ahead(h->dw.v, (size_t)b * h->dw.step), ahead(h->dw.t, (size_t)b * h->dw.step), 0};
+    r.w = (Param){.v = param_of(h->w, b), .t = ahead(h->w.t, (size_t)b * h->w.step)};
+    r.dw = (Param){.v = ahead(h->dw.v, (size_t)b * h->dw.step),
+                   .t = ahead(h->dw.t, (size_t)b * h->dw.step)};
     return r;
 }
 
@@ -103,5 +103,5 @@ void head_loss(Backend *be, const Head *h)
 
 void head_logits(Backend *be, const Head *h, int b, real *z, const real *x, int N)
 {
-    times_weight(be, h, z, x, h->w.v + (size_t)b * h->w.step, N, false);
+    times_weight(be, h, z, x, param_of(h->w, b), N, false);
 }

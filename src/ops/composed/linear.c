@@ -10,12 +10,13 @@ typedef struct Rows {
     Backend *be;
     int n, R, K, N;
     size_t in, out, weight, gradient; /* steps from one sequence to the next */
+    const ptrdiff_t *shift;           /* of weights, as in Param */
 } Rows;
 
-static Rows rows_of(Backend *be, size_t step_w, size_t step_dw, int B, int R, int K, int N)
+static Rows rows_of(Backend *be, Param w, size_t step_dw, int B, int R, int K, int N)
 {
-    bool own = step_w || step_dw;
-    Rows r = {be, own ? B : 1, own ? R : B * R, K, N, 0, 0, step_w, step_dw};
+    bool own = w.step || step_dw;
+    Rows r = {be, own ? B : 1, own ? R : B * R, K, N, 0, 0, w.step, step_dw, w.shift};
     r.in = (size_t)r.R * (size_t)K;
     r.out = (size_t)r.R * (size_t)N;
     return r;
@@ -25,14 +26,16 @@ static Rows rows_of(Backend *be, size_t step_w, size_t step_dw, int B, int R, in
 static void times_weight(const Rows *r, real *y, size_t step_y, const real *x, size_t step_x,
                          const real *w, bool transposed, int K, int N, bool add)
 {
-    if (r->n > 1 && r->R > FEW_ROWS) {
+    if (r->n > 1 && r->R > FEW_ROWS && !r->shift) {
         gemm_batch(r->be, r->n, N_, transposed ? T_ : N_, r->R, N, K, x, step_x, w, r->weight,
                    add ? 1 : 0, y, step_y);
         return;
     }
-    for (size_t b = 0; b < (size_t)r->n; b++)
-        weight_product(r->be, y + b * step_y, x + b * step_x, w + b * r->weight, transposed, r->R,
-                       K, N, add);
+    for (int b = 0; b < r->n; b++) {
+        ptrdiff_t at = r->shift ? r->shift[b] : (ptrdiff_t)((size_t)b * r->weight);
+        weight_product(r->be, y + (size_t)b * step_y, x + (size_t)b * step_x, w + at, transposed,
+                       r->R, K, N, add);
+    }
 }
 
 static void forward(const Rows *r, real *y, const real *x, const real *w, bool add)
@@ -54,7 +57,7 @@ static void to_weight(const Rows *r, real *dw, const real *x, const real *dy)
 
 void linear_forward(Backend *be, Dual y, Dual x, Param w, int B, int R, int K, int N)
 {
-    Rows r = rows_of(be, w.step, 0, B, R, K, N);
+    Rows r = rows_of(be, w, 0, B, R, K, N);
     forward(&r, y.v, x.v, w.v, false);
     if (!y.t) return;
     if (x.t) forward(&r, y.t, x.t, w.v, false);
@@ -64,7 +67,7 @@ void linear_forward(Backend *be, Dual y, Dual x, Param w, int B, int R, int K, i
 void linear_backward(Backend *be, Dual dx, bool add, Param dw, Dual dy, Dual x, Param w, int B,
                      int R, int K, int N)
 {
-    Rows r = rows_of(be, w.step, dw.step, B, R, K, N);
+    Rows r = rows_of(be, w, dw.step, B, R, K, N);
     if (dx.v && dy.v) to_input(&r, dx.v, dy.v, w.v, add);
     if (dx.t) to_input(&r, dx.t, dy.t, w.v, add);
     if (dx.t && w.t && dy.v) to_input(&r, dx.t, dy.v, w.t, true);
