@@ -84,6 +84,15 @@ int ttt_feed(ttt_reader *r, const int32_t *tokens, size_t n, double *nll);
 /* log p(next token) for each of vocab_size ids, after at least one token. */
 int ttt_logprobs(ttt_reader *r, float *out);
 
+/* Several readers of one model side by side, one token each: every weight is read from memory once
+ * for all of them, and only windows and adapted weights are each one's own. Scores are those of one
+ * reader after the other, up to rounding. A reader may stand there once. Where a chunk is complete
+ * its reader learns first; ttt_reader_info.steps and last_step_seconds tell. logprobs: out
+ * (n, vocab_size). A failure of any is the failure of all and stands in ttt_error(r[0]); no token
+ * has been read then. */
+int ttt_feed_each(ttt_reader *const *r, int n, const int32_t *tokens);
+int ttt_logprobs_each(ttt_reader *const *r, int n, float *out);
+
 /* The whole state, bit for bit. ttt_reader_load makes a reader of the same model; another model's
  * file is an error. sources: what was read, kept in the file; loading gives them back. */
 int ttt_reader_save(ttt_reader *r, const char *path, const ttt_source *sources, int n_sources);

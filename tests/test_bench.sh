@@ -118,6 +118,10 @@ check_work seconds_median 'read with full attention'
 measure generate "${tiny[@]}" --threads 1 --steps 40
 check_work seconds_mean generate
 grep -q '"pause_seconds": {' out || problem "generate: no pause in 40 tokens"
+measure generate "${tiny[@]}" --threads 1 --steps 40 --batch 3
+check_work seconds_mean 'generate three'
+[ "$(value step_tokens)" = 3 ] || problem "--batch 3 is not three tokens a step"
+grep -q '"pause_seconds": {' out || problem "generate three: no pause in 40 tokens"
 for key in read_bytes read_gbs read_seconds token_over_read; do
     awk -v x="$(value $key)" 'BEGIN { exit !(x + 0 > 0) }' || problem "generate: no $key"
 done
@@ -149,6 +153,7 @@ refuse 2 "'tain' is none of" tain
 refuse 2 'peak takes no overrides' peak model.hidden_size=32
 refuse 2 'are for train, eval' peak --steps 3
 refuse 2 'tokens is for read and generate' train --tokens 10
+refuse 2 'batch is for generate' read --batch 2
 refuse 2 'shape is for ops' train --shape small
 refuse 2 'whole number from 1' train --steps 0
 refuse 2 'unknown option' eval --setps 3

@@ -29,6 +29,7 @@ static const char help[] =
     "  --steps N         timed: batches, pieces, or tokens (3, 3, or one chunk)\n"
     "  --warmup N        untimed before them (1)\n"
     "  --tokens N        read first; `bench read` then compares with a reader at 8192 tokens\n"
+    "  --batch N         of generate: texts side by side (1)\n"
     "  --no-learning     weights stay as they are while reading\n"
     "  --shape NAME      of ops: model=NAME-e2e (small, then 125m)\n"
     "  --threads N       default: one per core\n"
@@ -165,6 +166,7 @@ static int arguments_parse(Arguments *a, int argc, char **argv)
     const Option table[] = {
         {"config-dir", OPTION_TEXT, &a->config_dir, 0, 0},
         {"steps", OPTION_INT, &b->steps, 1, 1e7},
+        {"batch", OPTION_INT, &b->batch, 1, 1024},
         {"warmup", OPTION_INT, &b->warmup, 0, 1e7},
         {"tokens", OPTION_INT, &b->tokens, 1, 1e9},
         {"threads", OPTION_INT, &a->threads, 1, MAX_THREADS},
@@ -197,6 +199,8 @@ static int arguments_check(const Arguments *a, const Benchmark *b)
                              "generate");
     if (!stream && a->bench.tokens >= 0)
         return options_usage("bench", "--tokens is for read and generate");
+    if ((!work || b->kind != BENCH_GENERATE) && a->bench.batch > 0)
+        return options_usage("bench", "--batch is for generate");
     if (b->run != run_ops && a->shape) return options_usage("bench", "--shape is for ops");
     return EXIT_DONE;
 }
@@ -215,6 +219,7 @@ static int run(int argc, char **argv)
     if (status != EXIT_DONE) return status;
     a.bench.kind = b->kind;
     if (a.bench.warmup < 0) a.bench.warmup = 1;
+    if (a.bench.batch == 0) a.bench.batch = 1;
     return b->run(&a, &err) == 0 ? EXIT_DONE : command_fail("bench", &err);
 }
 

@@ -131,8 +131,13 @@ static int work_run(BenchWork *w, Err *err)
 
 static void work_close(BenchWork *w)
 {
+    for (int64_t i = 1; w->readers && i < w->o->batch; i++) reader_free(w->readers[i]);
     reader_free(w->fresh);
     reader_free(w->reader);
+    bench_reads_close(w->reads);
+    mem_free(w->readers);
+    mem_free(w->next);
+    mem_free(w->rate);
     if (w->gradient) backend_free(w->be, w->gradient, w->m->table.size);
     if (w->optimizer) optimizer_free(w->m, w->optimizer);
     sweep_free(w->sweep);

@@ -44,6 +44,21 @@ void sampler_note(Sampler *s, int32_t token)
     s->noted++;
 }
 
+void sampler_clear(Sampler *s)
+{
+    memset(s->repeats, 0, (size_t)s->vocab_size * sizeof *s->repeats);
+    s->noted = 0;
+}
+
+void sampler_note_as(Sampler *s, const Sampler *other)
+{
+    CHECK(s->vocab_size == other->vocab_size, "samplers of %d and %d tokens", (int)s->vocab_size,
+          (int)other->vocab_size);
+    memcpy(s->repeats, other->repeats, (size_t)s->vocab_size * sizeof *s->repeats);
+    memcpy(s->recent, other->recent, sizeof s->recent);
+    s->noted = other->noted;
+}
+
 /* Fills score with penalized log-probabilities, -INFINITY where forbidden; returns the best id, -1
  * when there is none. */
 static int32_t score_all(Sampler *s, const float *logp)

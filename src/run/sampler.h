@@ -34,6 +34,9 @@ void sampler_free(Sampler *s);
 
 /* Puts a token (0 <= token < vocab_size) into the window of the repetition penalty. */
 void sampler_note(Sampler *s, int32_t token);
+/* Empties the window; or makes it the other sampler's, of the same vocabulary. */
+void sampler_clear(Sampler *s);
+void sampler_note_as(Sampler *s, const Sampler *other);
 /* logp: (vocab_size) log-probabilities, up to a common constant only when there is no repetition
  * penalty; -INFINITY forbids a token and NaN counts as that. Returns the chosen id, or -1 when
  * every token is forbidden. Equal candidates are ranked by id. */
