@@ -30,7 +30,7 @@ typedef struct ttt_model ttt_model;
 typedef struct ttt_reader ttt_reader;
 
 typedef struct ttt_model_options {
-    int threads;         /* 0: one per core */
+    int threads;         /* 0: one per physical core */
     const char *compute; /* NULL: as the model's config; "fp32", "bf16" */
     const char *const
         *overrides; /* "a.b=c" on top of the model's config, NULL-terminated, or NULL */
@@ -41,6 +41,7 @@ typedef struct ttt_model_info {
     int64_t chunk; /* tokens between two inner steps */
     int64_t window;
     bool learns;        /* a meta-trained model: reading can adapt it */
+    bool bf16_emulated; /* asked for bf16, whose products run in float32 on this CPU */
     size_t state_bytes; /* of one reader */
     char digest[65];    /* names the weights */
     char tokenizer[256];

@@ -128,8 +128,15 @@ done
 
 # --- the instruction sets, and bfloat16 where there is none of it
 measure eval "${tiny[@]}" "${shared[@]}" --isa portable model.compute_dtype=bf16
+[ "$(grep -c 'no bf16 instructions; products run in float32' err)" = 1 ] ||
+    problem "not said once that bf16 runs in float32: $(cat err)"
 [ "$(value isa)" = '"portable"' ] || problem "--isa is not heard"
 [ "$(value compute)" = '"bf16"' ] || problem "bf16 is not told"
+
+measure generate "${tiny[@]}" --threads 1 --steps 20 --isa portable model.compute_dtype=bf16
+[ "$(grep -c 'no bf16 instructions' err)" = 1 ] || problem "generate: not said once: $(cat err)"
+measure eval "${tiny[@]}" "${shared[@]}" --isa portable
+grep -q 'bf16' err && problem "float32 talks about bf16"
 
 # --- the machine, and single operations
 measure peak --threads 1

@@ -90,7 +90,8 @@ static int config_peek(Config *c, const char *dir, const Overrides *o, Err *err)
 static int backend_start(Backend **be, int threads, const Config *c, Err *err)
 {
     bool wide = sizeof(real) == sizeof(double);
-    if (threads < 0) return err_set(err, "threads = %d: give 0 (one per core) or more", threads);
+    if (threads < 0)
+        return err_set(err, "threads = %d: give 0 (one per physical core) or more", threads);
     if (c->model.compute_dtype == COMPUTE_FP64 && !wide)
         return err_set(err,
                        "model.compute_dtype=fp64 needs the exactness build (ttt-fp64); here it "
@@ -135,7 +136,8 @@ static int info_fill(ttt_model *m, Err *err)
                                .inner_parameters = (int64_t)model->inner.size,
                                .chunk = c->mini_batch_size,
                                .window = c->sliding_window_size,
-                               .learns = model_learns(model)};
+                               .learns = model_learns(model),
+                               .bf16_emulated = backend_bf16_emulated(m->be)};
     model_digest(model, m->info.digest);
     snprintf(m->info.tokenizer, sizeof m->info.tokenizer, "%s", tokenizer_guess(&model->cfg));
     Reader *reader;

@@ -17,7 +17,7 @@
 struct Ops;
 
 typedef struct BackendOptions {
-    int threads;     /* 0: one per core this process may use */
+    int threads;     /* 0: one per physical core this process may use */
     bool bf16;       /* products with weights in bfloat16, float32 sums */
     const char *isa; /* NULL: the best this machine has; else "portable", "avx2", "avx512" */
 } BackendOptions;
@@ -37,6 +37,8 @@ typedef enum Trans { N_, T_ } Trans; /* as stored; transposed */
 
 int backend_open(Backend **out, const BackendOptions *options, Err *err);
 void backend_close(Backend *be); /* NULL is fine */
+/* Whether products in bfloat16 run in float32, for want of instructions for them. */
+bool backend_bf16_emulated(const Backend *be);
 
 /* 64-byte aligned, zeroed; huge blocks on huge pages where the system offers them. */
 real *backend_alloc(Backend *be, size_t n);

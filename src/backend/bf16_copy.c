@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/gemm_bf16.h" // defines: bf16_native, bf16_pack, bf16_round_bits
+#include "backend/gemm_bf16.h" // defines: bf16_pack, bf16_round_bits
 
 typedef struct Copy {
     const real *of; /* (n) */
@@ -57,18 +57,19 @@ static Copy *copy_new(Backend *be)
 }
 
 /* With the CPU's instruction a block is a row of bf16_pack. */
-static void round_all(uint16_t *to, const real *x, size_t n)
+static void round_all(const Backend *be, uint16_t *to, const real *x, size_t n)
 {
     enum { BLOCK = 4096 };
     int64_t blocks = (int64_t)(n / BLOCK);
     size_t rest = (size_t)blocks * BLOCK;
 #ifndef TTT_FP64
-    if (bf16_native()) {
+    if (be->gemm_cache) {
         bf16_pack(to, x, (int)blocks, BLOCK, BLOCK, 1);
         bf16_pack(to + rest, x + rest, 1, (int)(n - rest), (int)(n - rest), 1);
         return;
     }
 #endif
+    (void)be;
 #pragma omp parallel for schedule(static) if (blocks > 16)
     for (int64_t b = 0; b < blocks; b++)
         for (size_t i = (size_t)b * BLOCK; i < (size_t)(b + 1) * BLOCK; i++)
@@ -97,7 +98,7 @@ void bf16_copy_refresh(Backend *be, const real *x, size_t n)
         if (x + n <= c->of || x >= c->of + c->n) continue;
         size_t from = x > c->of ? (size_t)(x - c->of) : 0;
         size_t to = x + n < c->of + c->n ? (size_t)(x + n - c->of) : c->n;
-        round_all((uint16_t *)(void *)c->data + from, c->of + from, to - from);
+        round_all(be, (uint16_t *)(void *)c->data + from, c->of + from, to - from);
     }
 }
 

@@ -7,6 +7,7 @@
 #include "run/bench.h"
 #include "run/bench_ops.h"
 #include "run/bench_peak.h"
+#include "run/bf16_tell.h"
 
 static const char help[] =
     "usage: ttt bench peak [--threads N] [--isa NAME] [--json]\n"
@@ -32,7 +33,7 @@ static const char help[] =
     "  --batch N         of generate: texts side by side (1)\n"
     "  --no-learning     weights stay as they are while reading\n"
     "  --shape NAME      of ops: model=NAME-e2e (small, then 125m)\n"
-    "  --threads N       default: one per core\n"
+    "  --threads N       default: one per physical core\n"
     "  --isa NAME        portable, avx2, avx512 (the best there is)\n"
     "  --config-dir DIR  where config.yaml and its groups are\n"
     "  --json            one object on standard output\n"
@@ -115,6 +116,7 @@ static int shape_run(const Arguments *a, const char *shape, json_t *to, Err *err
     for (int i = 0; i < a->n_overrides; i++) all[1 + i] = a->overrides[i];
     TRY(config_make(&cfg, a, all, 1 + a->n_overrides, err));
     TRY(backend_make(&be, a, &cfg, err));
+    if (json_array_size(to) == 0) bf16_tell(backend_bf16_emulated(be)); /* once for all shapes */
     int status = bench_ops_run(&r, be, &cfg, err);
     backend_close(be);
     TRY(status);

@@ -61,7 +61,7 @@ static inline Vec vec_widen(const uint16_t *half)
     __m128i h = _mm_loadu_si128((const __m128i *)(const void *)half);
     return (Vec)_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16);
 #else
-    Vec v;
+    Vec v = {0};
     for (int i = 0; i < LANES; i++) v[i] = widen_one(half[i]);
     return v;
 #endif

@@ -9,6 +9,7 @@
 #include "base/rng.h" // defines: rng_seed, rng_below
 #include "run/bench_peak.h"
 #include "run/bench_work.h"
+#include "run/bf16_tell.h"
 #include "run/stats.h" // defines: quantile
 
 typedef struct Kind {
@@ -102,6 +103,7 @@ static int work_open(BenchWork *w, Err *err)
                         .isa = w->o->isa,
                         .bf16 = w->cfg.model.compute_dtype == COMPUTE_BF16};
     TRY(backend_open(&w->be, &o, err));
+    bf16_tell(backend_bf16_emulated(w->be));
     return kinds[w->o->kind].open(w, err);
 }
 

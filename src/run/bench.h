@@ -18,7 +18,7 @@ typedef struct BenchOptions {
     int64_t warmup;
     int64_t batch;  /* of generate: texts side by side */
     int64_t tokens; /* read before timing begins; -1: a default for the kind */
-    int threads;    /* 0: one per core */
+    int threads;    /* 0: one per physical core */
     const char *isa;
     bool no_learning;
 } BenchOptions;
