@@ -13,7 +13,7 @@
 #include "ops/row.h" // defines: row_max, vexp
 #include "ops/vec.h" // defines: Vec, LANES, vec_load, vec_store, vec_sum
 
-enum { BLOCK = 32, SIDE = 4 }; /* keys of a block; of them side by side */
+enum { BLOCK = 64 }; /* keys: long enough runs of each stream */
 
 /* Keys that are read before a second thread has woken up, times C. */
 enum { SHARED_ELEMENTS = 1 << 14 };
@@ -84,31 +84,21 @@ static void weights(const Heads *s, const Partial *to, real *p, int n)
     }
 }
 
-/* o (D) += p[0..SIDE) values of SIDE keys, C apart */
-static void add_side(real *o, const real *p, const real *v, size_t C, int D)
+/* o (D) += p v */
+static inline void add_value(real *o, real p, const real *v, int D)
 {
     int d = 0;
-    for (; d + LANES <= D; d += LANES) {
-        Vec a = p[0] * vec_load(v + d) + p[1] * vec_load(v + C + (size_t)d);
-        Vec b = p[2] * vec_load(v + 2 * C + (size_t)d) + p[3] * vec_load(v + 3 * C + (size_t)d);
-        vec_store(o + d, vec_load(o + d) + a + b);
-    }
-    for (; d < D; d++)
-        for (int i = 0; i < SIDE; i++) o[d] += p[i] * v[(size_t)i * C + (size_t)d];
+    for (; d + LANES <= D; d += LANES) vec_store(o + d, vec_load(o + d) + p * vec_load(v + d));
+    for (; d < D; d++) o[d] += p * v[d];
 }
 
+/* o (C) += p v, value by value in the order of their addresses. */
 static void add_values(const Heads *s, real *o, const real *p, const real *v, int n)
 {
-    for (int j = 0; j < n; j += SIDE)
+    for (int j = 0; j < n; j++, v += s->C)
         for (int h = 0; h < s->H; h++) {
             size_t head = (size_t)h * (size_t)s->D;
-            const real *values = v + (size_t)j * s->C + head, *w = p + h * BLOCK + j;
-            if (j + SIDE <= n)
-                add_side(o + head, w, values, s->C, s->D);
-            else
-                for (int i = 0; i < n - j; i++)
-                    for (int d = 0; d < s->D; d++)
-                        o[head + (size_t)d] += w[i] * values[(size_t)i * s->C + (size_t)d];
+            add_value(o + head, p[h * BLOCK + j], v + head, s->D);
         }
 }
 
