@@ -30,7 +30,7 @@ typedef struct ttt_model ttt_model;
 typedef struct ttt_reader ttt_reader;
 
 typedef struct ttt_model_options {
-    int threads;         /* 0: one per core */
+    int threads;         /* 0: one per physical core */
     const char *compute; /* NULL: as the model's config; "fp32", "bf16" */
     const char *const
         *overrides; /* "a.b=c" on top of the model's config, NULL-terminated, or NULL */
@@ -41,6 +41,7 @@ typedef struct ttt_model_info {
     int64_t chunk; /* tokens between two inner steps */
     int64_t window;
     bool learns;        /* a meta-trained model: reading can adapt it */
+    bool bf16_emulated; /* asked for bf16, whose products run in float32 on this CPU */
     size_t state_bytes; /* of one reader */
     char digest[65];    /* names the weights */
     char tokenizer[256]; /* "bytes", or the file in the model's folder: "tokenizer.json@" and its
@@ -84,6 +85,15 @@ int ttt_reader_learning(ttt_reader *r, bool on); /* -1: the model does not learn
 int ttt_feed(ttt_reader *r, const int32_t *tokens, size_t n, double *nll);
 /* log p(next token) for each of vocab_size ids, after at least one token. */
 int ttt_logprobs(ttt_reader *r, float *out);
+
+/* Several readers of one model side by side, one token each: every weight is read from memory once
+ * for all of them, and only windows and adapted weights are each one's own. Scores are those of one
+ * reader after the other, up to rounding. A reader may stand there once. Where a chunk is complete
+ * its reader learns first; ttt_reader_info.steps and last_step_seconds tell. logprobs: out
+ * (n, vocab_size). A failure of any is the failure of all and stands in ttt_error(r[0]); no token
+ * has been read then. */
+int ttt_feed_each(ttt_reader *const *r, int n, const int32_t *tokens);
+int ttt_logprobs_each(ttt_reader *const *r, int n, float *out);
 
 /* The whole state, bit for bit. ttt_reader_load makes a reader of the same model; another model's
  * file is an error. sources: what was read, kept in the file; loading gives them back. */

@@ -135,6 +135,58 @@ static void logprobs_are_a_distribution_and_agree_with_the_loss(void **state)
     ttt_reader_free(same);
 }
 
+/* Two readers that stand at different places, fed side by side, and the same two alone. */
+static void expect_side_by_side(ttt_model *m, const int32_t *tokens, double tolerance)
+{
+    enum { STEPS = 3 * CHUNK };
+    ttt_reader *pair[2], *alone[2];
+    for (int b = 0; b < 2; b++) {
+        pair[b] = reader_make(m, NULL);
+        alone[b] = reader_make(m, NULL);
+        feed(pair[b], tokens, (size_t)(5 + 11 * b), NULL);
+        feed(alone[b], tokens, (size_t)(5 + 11 * b), NULL);
+    }
+    for (int i = 0; i < STEPS; i++) {
+        float logp[2][VOCAB], wanted[VOCAB];
+        const int32_t next[2] = {tokens[20 + i], tokens[60 + i]};
+        assert_int_equal(ttt_logprobs_each(pair, 2, logp[0]), 0);
+        for (int b = 0; b < 2; b++) {
+            assert_int_equal(ttt_logprobs(alone[b], wanted), 0);
+            for (int k = 0; k < VOCAB; k++)
+                assert_true(fabs((double)logp[b][k] - (double)wanted[k]) < tolerance);
+            feed(alone[b], &next[b], 1, NULL);
+        }
+        assert_int_equal(ttt_feed_each(pair, 2, next), 0);
+    }
+    for (int b = 0; b < 2; b++) {
+        assert_int_equal(describe(pair[b]).steps, describe(alone[b]).steps);
+        assert_true(describe(pair[b]).last_step_seconds > 0);
+        ttt_reader_free(pair[b]);
+        ttt_reader_free(alone[b]);
+    }
+}
+
+static void side_by_side_is_as_alone(void **state)
+{
+    const Fixture *f = *state;
+    char path[PATH_MAX], why[TTT_ERROR_MAX];
+    const ttt_model_options bf16 = {.threads = 2, .compute = "bf16"};
+    ttt_model *m;
+    expect_side_by_side(f->meta, f->tokens, 1e-3);
+    path_in(f, "meta", path);
+    assert_int_equal(ttt_model_open(&m, path, &bf16, why), 0);
+    expect_side_by_side(m, f->tokens, 0.1);
+    ttt_reader *r = reader_make(f->meta, NULL), *s = reader_make(m, NULL);
+    const int32_t tokens[2] = {1, 1};
+    float logp[2 * VOCAB];
+    assert_int_equal(ttt_feed_each((ttt_reader *[]){r, s}, 2, tokens), -1); /* of two models */
+    assert_non_null(strstr(ttt_error(r), "another model"));
+    assert_int_equal(ttt_logprobs_each((ttt_reader *[]){r}, 1, logp), -1); /* nothing was read */
+    ttt_reader_free(r);
+    ttt_reader_free(s);
+    ttt_model_close(m);
+}
+
 static void ids_outside_the_vocabulary_change_nothing(void **state)
 {
     const Fixture *f = *state;
@@ -284,6 +336,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(pieces_do_not_matter),
         cmocka_unit_test(the_first_token_has_no_loss_and_learning_shows),
         cmocka_unit_test(logprobs_are_a_distribution_and_agree_with_the_loss),
+        cmocka_unit_test(side_by_side_is_as_alone),
         cmocka_unit_test(ids_outside_the_vocabulary_change_nothing),
         cmocka_unit_test(readers_are_independent),
         cmocka_unit_test(threads_share_a_model),

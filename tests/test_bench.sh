@@ -118,14 +118,25 @@ check_work seconds_median 'read with full attention'
 measure generate "${tiny[@]}" --threads 1 --steps 40
 check_work seconds_mean generate
 grep -q '"pause_seconds": {' out || problem "generate: no pause in 40 tokens"
+measure generate "${tiny[@]}" --threads 1 --steps 40 --batch 3
+check_work seconds_mean 'generate three'
+[ "$(value step_tokens)" = 3 ] || problem "--batch 3 is not three tokens a step"
+grep -q '"pause_seconds": {' out || problem "generate three: no pause in 40 tokens"
 for key in read_bytes read_gbs read_seconds token_over_read; do
     awk -v x="$(value $key)" 'BEGIN { exit !(x + 0 > 0) }' || problem "generate: no $key"
 done
 
 # --- the instruction sets, and bfloat16 where there is none of it
 measure eval "${tiny[@]}" "${shared[@]}" --isa portable model.compute_dtype=bf16
+[ "$(grep -c 'no bf16 instructions; products run in float32' err)" = 1 ] ||
+    problem "not said once that bf16 runs in float32: $(cat err)"
 [ "$(value isa)" = '"portable"' ] || problem "--isa is not heard"
 [ "$(value compute)" = '"bf16"' ] || problem "bf16 is not told"
+
+measure generate "${tiny[@]}" --threads 1 --steps 20 --isa portable model.compute_dtype=bf16
+[ "$(grep -c 'no bf16 instructions' err)" = 1 ] || problem "generate: not said once: $(cat err)"
+measure eval "${tiny[@]}" "${shared[@]}" --isa portable
+grep -q 'bf16' err && problem "float32 talks about bf16"
 
 # --- the machine, and single operations
 measure peak --threads 1
@@ -149,6 +160,7 @@ refuse 2 "'tain' is none of" tain
 refuse 2 'peak takes no overrides' peak model.hidden_size=32
 refuse 2 'are for train, eval' peak --steps 3
 refuse 2 'tokens is for read and generate' train --tokens 10
+refuse 2 'batch is for generate' read --batch 2
 refuse 2 'shape is for ops' train --shape small
 refuse 2 'whole number from 1' train --steps 0
 refuse 2 'unknown option' eval --setps 3

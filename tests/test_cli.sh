@@ -100,7 +100,43 @@ expect 0 '"learning": false' "$ttt" generate model --max-tokens 40 --no-learning
 expect 0 '"learning": false' "$ttt" generate plain --max-tokens 4 --json
 expect 0 '"text": ""' "$ttt" generate model --max-tokens 0 --json
 
+# --- several texts side by side: each is the one that it would be alone
+# text K: the text of number K in out
+text() {
+    python3 -c 'import json, sys
+sys.stdout.write(json.load(open("out"))["texts"][int(sys.argv[1])]["text"])' "$1"
+}
+if command -v python3 >/dev/null; then
+    expect 0 '"pauses": [1-9]' "$ttt" generate model --prompt '12 13 ' --max-tokens 40 --seed 1 --batch 3 --json
+    cp out three
+    for k in 0 1 2; do
+        cp three out
+        text $k >text_$k
+        "$ttt" generate model --prompt '12 13 ' --max-tokens 40 --seed $((k + 1)) --json >out
+        python3 -c 'import json, sys
+sys.stdout.write(json.load(open("out"))["text"])' | cmp -s - text_$k ||
+            problem "text $k of a batch is not the one of its seed"
+    done
+    printf 'In the beginning\n\n7 8 9 10 11 12 13\n' >prompts
+    expect 0 '"prompt_tokens": 33' "$ttt" generate model --prompts prompts --batch 2 --max-tokens 30 \
+        --temperature 0 --memory a.memory --json
+    text 3 >last
+    "$ttt" generate model --prompt '7 8 9 10 11 12 13' --max-tokens 30 --temperature 0 \
+        --memory a.memory --json >out
+    python3 -c 'import json, sys
+sys.stdout.write(json.load(open("out"))["text"])' | cmp -s - last || problem "a prompt of several"
+else
+    echo "SKIPPED without python3: texts of a batch"
+fi
+expect 0 '^--- 2 of 2, seed 6, 5 tokens, end: length' "$ttt" generate model --batch 2 --seed 5 --max-tokens 5
+expect 0 'written: 10 tokens in 2 texts' "$ttt" generate model --batch 2 --max-tokens 5 --stats
+
 # --- bad input
+refuse 2 'is for one text' "$ttt" generate model --batch 2 --save-memory x
+refuse 2 'exclude each other' "$ttt" generate model --prompt a --prompts prompts
+refuse 2 'batch takes a whole number' "$ttt" generate model --batch 0
+refuse 1 'holds no prompt' "$ttt" generate model --prompts empty.txt
+refuse 1 'noprompts' "$ttt" generate model --prompts noprompts
 refuse 2 'threads takes a whole number' "$ttt" read model a.txt --memory x --threads 1.5
 refuse 2 'did you mean --memory' "$ttt" read model a.txt --memroy x
 refuse 2 'memory FILE is missing' "$ttt" read model a.txt

@@ -13,6 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/bf16_copy.h"
+#include "backend/cores.h"
+#include "base/file.h"
 #include "base/rng.h"
 #include "model/sweep.h"
 #include "ops/ops.h"
@@ -44,7 +47,8 @@ static real *reals(size_t n)
 
 static int run_rmsnorm(Backend *be, real *out, real *const *x)
 {
-    Param w = {x[2], x[3], C}, dw = {out + 4 * N, out + 5 * N, C};
+    Param w = {.v = x[2], .t = x[3], .step = C};
+    Param dw = {.v = out + 4 * N, .t = out + 5 * N, .step = C};
     be->ops->rmsnorm_forward(be, (Dual){out, out + N}, (Dual){x[0], x[1]}, w, B, R, C, 1e-6);
     be->ops->rmsnorm_backward(be, (Dual){out + 2 * N, out + 3 * N}, false, dw, (Dual){x[4], x[5]},
                               (Dual){x[0], x[1]}, w, B, R, C, 1e-6);
@@ -127,7 +131,27 @@ static int run_sums(Backend *be, real *out, real *const *x)
     return 3;
 }
 
+/* Few rows times a weight, both ways round, and a bfloat16 copy of it where one is kept. */
+static int run_rows_product(Backend *be, real *out, real *const *x)
+{
+    enum { K = 41, WIDTH = N / K, ROWS = 5 };
+    _Static_assert(ROWS * K <= N && ROWS * WIDTH <= N, "operands have room");
+    be->ops->rows_product(be, out, x[0], x[1], false, ROWS, K, WIDTH, false);
+    memcpy(out + N, x[2], N * sizeof *out);
+    be->ops->rows_product(be, out + N, x[0], x[1], true, ROWS, K, WIDTH, true);
+    be->bf16 = true;
+    bf16_copy_keep(be, x[1], N);
+    assert_non_null(bf16_copy_find(be, x[1] + 5, N - 5));
+    be->ops->rows_product(be, out + 2 * N, x[0], x[1], false, ROWS, K, WIDTH, false);
+    be->ops->rows_product(be, out + 3 * N, x[0], x[1], true, ROWS, K, WIDTH, false);
+    bf16_copy_drop(be, x[1]);
+    assert_null(bf16_copy_find(be, x[1], N));
+    be->bf16 = false;
+    return 4;
+}
+
 static const IsaRow rows[] = {
+    {"rows product", run_rows_product},
     {"rmsnorm", run_rmsnorm},
     {"swiglu", run_swiglu},
     {"rope", run_rope},
@@ -258,6 +282,73 @@ static void test_gradient(void **state)
     free(want);
 }
 
+/* A folder laid out as the system describes its CPUs: two packages, two cores each, two threads
+ * each. */
+static void describe_cpu(const char *root, int cpu, const char *siblings)
+{
+    char path[256];
+    Err err;
+    snprintf(path, sizeof path, "%s/cpu%d/topology", root, cpu);
+    assert_int_equal(dir_make(path, &err), 0);
+    snprintf(path, sizeof path, "%s/cpu%d/topology/thread_siblings_list", root, cpu);
+    assert_int_equal(file_write_atomic(path, siblings, strlen(siblings), &err), 0);
+}
+
+static cpu_set_t cpus(unsigned mask)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    for (size_t i = 0; i < 32; i++)
+        if (mask >> i & 1) CPU_SET(i, &set);
+    return set;
+}
+
+static void test_cores(void **state)
+{
+    (void)state;
+    Err err;
+    const char *tmp = getenv("TMPDIR");
+    char root[200];
+    snprintf(root, sizeof root, "%s/ttt-cores-XXXXXX", tmp ? tmp : "/tmp");
+    assert_non_null(mkdtemp(root));
+    const char *const siblings[] = {"0,4\n", "1,5\n", "2,6\n", "3,7\n"};
+    for (int i = 0; i < 8; i++) describe_cpu(root, i, siblings[i % 4]);
+    describe_cpu(root, 8, "8-9\n");
+    describe_cpu(root, 9, "8-9\n");
+    describe_cpu(root, 10, "nonsense\n");
+    const struct {
+        unsigned mask;
+        int cores;
+    } cases[] = {{0xff, 4}, {0x0f, 4},  {0x11, 1},  {0xf0, 4},
+                 {0x33, 2}, {0x300, 1}, {0x7ff, 6}, {0x3800, 3} /* not described */,
+                 {0, 1}};
+    for (int i = 0; i < ARRAY_LEN(cases); i++) {
+        cpu_set_t set = cpus(cases[i].mask);
+        assert_int_equal(cores_of(&set, root), cases[i].cores);
+    }
+    assert_int_equal(dir_remove(root, &err), 0);
+    assert_true(cores_usable() >= 1);
+    Backend *be = NULL;
+    BackendOptions options = {0};
+    assert_int_equal(backend_open(&be, &options, &err), 0);
+    assert_int_equal(be->threads, cores_usable());
+    backend_close(be);
+}
+
+/* bfloat16 instructions belong to one instruction set; the others compute the same in float32. */
+static void test_bf16_emulated(void **state)
+{
+    (void)state;
+    Err err;
+    for (int i = 0; i < ARRAY_LEN(isas); i++) {
+        Backend *be = NULL;
+        BackendOptions options = {.threads = 1, .isa = isas[i], .bf16 = true};
+        if (backend_open(&be, &options, &err) < 0) continue;
+        if (strcmp(be->isa, "avx512") != 0) assert_true(backend_bf16_emulated(be));
+        backend_close(be);
+    }
+}
+
 static void test_unknown(void **state)
 {
     (void)state;
@@ -271,9 +362,9 @@ static void test_unknown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ops),
-        cmocka_unit_test(test_gradient),
-        cmocka_unit_test(test_unknown),
+        cmocka_unit_test(test_ops),           cmocka_unit_test(test_gradient),
+        cmocka_unit_test(test_unknown),       cmocka_unit_test(test_cores),
+        cmocka_unit_test(test_bf16_emulated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -91,7 +91,8 @@ static int config_peek(Config *c, const char *dir, const Overrides *o, Err *err)
 static int backend_start(Backend **be, int threads, const Config *c, Err *err)
 {
     bool wide = sizeof(real) == sizeof(double);
-    if (threads < 0) return err_set(err, "threads = %d: give 0 (one per core) or more", threads);
+    if (threads < 0)
+        return err_set(err, "threads = %d: give 0 (one per physical core) or more", threads);
     if (c->model.compute_dtype == COMPUTE_FP64 && !wide)
         return err_set(err,
                        "model.compute_dtype=fp64 needs the exactness build (ttt-fp64); here it "
@@ -145,7 +146,8 @@ static int info_fill(ttt_model *m, Err *err)
                                .inner_parameters = (int64_t)model->inner.size,
                                .chunk = c->mini_batch_size,
                                .window = c->sliding_window_size,
-                               .learns = model_learns(model)};
+                               .learns = model_learns(model),
+                               .bf16_emulated = backend_bf16_emulated(m->be)};
     model_digest(model, m->info.digest);
     TRY(tokenizer_fill(&m->info, &model->cfg, m->dir, err));
     Reader *reader;
@@ -203,6 +205,22 @@ void ttt_model_describe(const ttt_model *m, ttt_model_info *info)
 /* --- readers ------------------------------------------------------------------------------------
  */
 
+/* From here to computing_end the calling thread has the backend, with the backend's number of
+ * threads: OpenMP keeps that number per calling thread. Returns what it was. */
+static int computing_begin(ttt_model *m)
+{
+    pthread_mutex_lock(&m->computing);
+    int before = omp_get_max_threads();
+    omp_set_num_threads(m->be->threads);
+    return before;
+}
+
+static void computing_end(ttt_model *m, int before)
+{
+    omp_set_num_threads(before);
+    pthread_mutex_unlock(&m->computing);
+}
+
 /* saved_lr: of the memory that is gone on from; 0 without one. */
 static int reader_start(ttt_reader *r, ttt_model *m, const ttt_reader_options *options,
                         double saved_lr, Err *err)
@@ -215,7 +233,11 @@ static int reader_start(ttt_reader *r, ttt_model *m, const ttt_reader_options *o
     const TrainingConfig *t = &m->model->cfg.training;
     r->m = m;
     r->inner_lr = o.inner_lr > 0 ? o.inner_lr : saved_lr > 0 ? saved_lr : inner_lr_at(t, INT_MAX);
-    return reader_create(&r->reader, m->model, m->info.learns && !o.no_learning, r->inner_lr, err);
+    int threads = computing_begin(m);
+    int status =
+        reader_create(&r->reader, m->model, m->info.learns && !o.no_learning, r->inner_lr, err);
+    computing_end(m, threads);
+    return status;
 }
 
 int ttt_reader_new(ttt_reader **out, ttt_model *m, const ttt_reader_options *options, char *why)
@@ -234,7 +256,11 @@ int ttt_reader_new(ttt_reader **out, ttt_model *m, const ttt_reader_options *opt
 void ttt_reader_free(ttt_reader *r)
 {
     if (r == NULL) return;
-    reader_free(r->reader);
+    if (r->reader != NULL) {
+        int threads = computing_begin(r->m);
+        reader_free(r->reader);
+        computing_end(r->m, threads);
+    }
     mem_free(r->sources);
     mem_free(r);
 }
@@ -255,7 +281,10 @@ int ttt_reader_clone(ttt_reader **out, const ttt_reader *r, char *why)
     ttt_reader *copy = mem_alloc(sizeof *copy);
     copy->m = r->m;
     copy->inner_lr = r->inner_lr;
-    if (reader_clone(&copy->reader, r->reader, &err) < 0) {
+    int threads = computing_begin(r->m);
+    int status = reader_clone(&copy->reader, r->reader, &err);
+    computing_end(r->m, threads);
+    if (status < 0) {
         ttt_reader_free(copy);
         return fail(why, &err);
     }
@@ -290,22 +319,6 @@ int ttt_reader_learning(ttt_reader *r, bool on)
     return 0;
 }
 
-/* From here to computing_end the calling thread has the backend, with the backend's number of
- * threads: OpenMP keeps that number per calling thread. Returns what it was. */
-static int computing_begin(ttt_model *m)
-{
-    pthread_mutex_lock(&m->computing);
-    int before = omp_get_max_threads();
-    omp_set_num_threads(m->be->threads);
-    return before;
-}
-
-static void computing_end(ttt_model *m, int before)
-{
-    omp_set_num_threads(before);
-    pthread_mutex_unlock(&m->computing);
-}
-
 int ttt_feed(ttt_reader *r, const int32_t *tokens, size_t n, double *nll)
 {
     int threads = computing_begin(r->m);
@@ -319,6 +332,36 @@ int ttt_logprobs(ttt_reader *r, float *out)
     int threads = computing_begin(r->m);
     int status = reader_logprobs(r->reader, out, &r->err);
     computing_end(r->m, threads);
+    return status;
+}
+
+/* The handles' readers, in a new array. */
+static Reader **readers_of(ttt_reader *const *r, int n)
+{
+    Reader **list = mem_alloc((size_t)n * sizeof *list);
+    for (int i = 0; i < n; i++) list[i] = r[i]->reader;
+    return list;
+}
+
+int ttt_feed_each(ttt_reader *const *r, int n, const int32_t *tokens)
+{
+    if (n < 1) return 0;
+    Reader **list = readers_of(r, n);
+    int threads = computing_begin(r[0]->m);
+    int status = readers_feed(list, n, tokens, &r[0]->err);
+    computing_end(r[0]->m, threads);
+    mem_free(list);
+    return status;
+}
+
+int ttt_logprobs_each(ttt_reader *const *r, int n, float *out)
+{
+    if (n < 1) return 0;
+    Reader **list = readers_of(r, n);
+    int threads = computing_begin(r[0]->m);
+    int status = readers_logprobs(list, n, out, &r[0]->err);
+    computing_end(r[0]->m, threads);
+    mem_free(list);
     return status;
 }
 
@@ -405,7 +448,9 @@ static int reader_open(ttt_reader *r, ttt_model *m, const MemoryFile *file, cons
     ReaderSnapshot snapshot;
     TRY(memory_snapshot(file, path, &snapshot, err));
     int status = ids_check(&snapshot, m->info.vocab_size, err);
+    int threads = computing_begin(m);
     if (status == 0) status = reader_restore(r->reader, &snapshot, err);
+    computing_end(m, threads);
     memory_snapshot_free(&snapshot);
     if (status < 0) return err_wrap(err, "the memory %s is damaged (use a copy)", path);
     r->sources = sources_join(file->header.sources, file->header.n_sources, NULL, 0);

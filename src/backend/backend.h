@@ -17,7 +17,7 @@
 struct Ops;
 
 typedef struct BackendOptions {
-    int threads;     /* 0: one per core this process may use */
+    int threads;     /* 0: one per physical core this process may use */
     bool bf16;       /* products with weights in bfloat16, float32 sums */
     const char *isa; /* NULL: the best this machine has; else "portable", "avx2", "avx512" */
 } BackendOptions;
@@ -27,15 +27,18 @@ typedef struct Backend {
     const char *isa;
     int threads;
     bool bf16;
-    struct WorkBlock *work;       /* (threads, WORK_SLOTS), see backend_work */
-    struct Profile *profile;      /* NULL: time is not counted; see profile.h */
-    struct GemmCache *gemm_cache; /* bfloat16 products by shape; NULL without such instructions */
+    struct WorkBlock *work;         /* (threads, WORK_SLOTS), see backend_work */
+    struct Profile *profile;        /* NULL: time is not counted; see profile.h */
+    struct GemmCache *gemm_cache;   /* bfloat16 products by shape; NULL without such instructions */
+    struct Bf16Copies *bf16_copies; /* of weights, see bf16_copy.h; NULL: none yet */
 } Backend;
 
 typedef enum Trans { N_, T_ } Trans; /* as stored; transposed */
 
 int backend_open(Backend **out, const BackendOptions *options, Err *err);
 void backend_close(Backend *be); /* NULL is fine */
+/* Whether products in bfloat16 run in float32, for want of instructions for them. */
+bool backend_bf16_emulated(const Backend *be);
 
 /* 64-byte aligned, zeroed; huge blocks on huge pages where the system offers them. */
 real *backend_alloc(Backend *be, size_t n);

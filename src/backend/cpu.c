@@ -4,12 +4,13 @@
 
 #include <malloc.h>
 #include <omp.h>
-#include <sched.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
+#include "backend/bf16_copy.h" // defines: bf16_copies_free
+#include "backend/cores.h"     // defines: cores_usable
 #include "backend/gemm_bf16.h" // defines: gemm_cache_create, gemm_cache_free
 
 extern const struct Ops ops_portable;
@@ -29,6 +30,7 @@ typedef struct IsaEntry {
     const char *name;
     const struct Ops *ops;
     bool (*available)(void);
+    bool bf16; /* goes with bfloat16 instructions, where the CPU has them */
 } IsaEntry;
 
 #if defined HAVE_ISA_AVX2 || defined HAVE_ISA_AVX512
@@ -54,12 +56,12 @@ static bool has_any(void)
 static const IsaEntry isas[] = {
 /* best first */
 #ifdef HAVE_ISA_AVX512
-    {"avx512", &ops_avx512, has_avx512},
+    {"avx512", &ops_avx512, has_avx512, true},
 #endif
 #ifdef HAVE_ISA_AVX2
-    {"avx2", &ops_avx2, has_avx2},
+    {"avx2", &ops_avx2, has_avx2, false},
 #endif
-    {"portable", &ops_portable, has_any},
+    {"portable", &ops_portable, has_any, false},
 };
 
 static int choose_isa(Backend *be, const char *wanted, Err *err)
@@ -69,16 +71,11 @@ static int choose_isa(Backend *be, const char *wanted, Err *err)
         if (!isas[i].available()) continue;
         be->ops = isas[i].ops;
         be->isa = isas[i].name;
+        if (be->bf16 && isas[i].bf16) be->gemm_cache = gemm_cache_create();
         return 0;
     }
     return err_set(err, "instruction set '%s' is not built in or this CPU lacks it; use 'portable'",
                    wanted ? wanted : "");
-}
-
-static int usable_cores(void)
-{
-    cpu_set_t set;
-    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
 }
 
 /* The product library takes and frees its packing buffers in every call. Left to its defaults,
@@ -94,19 +91,23 @@ int backend_open(Backend **out, const BackendOptions *options, Err *err)
 {
     Backend *be = calloc(1, sizeof *be);
     CHECK(be, "out of memory");
+    be->bf16 = options->bf16;
     if (choose_isa(be, options->isa, err) < 0) {
         free(be);
         return -1;
     }
-    be->threads = options->threads > 0 ? options->threads : usable_cores();
-    be->bf16 = options->bf16;
+    be->threads = options->threads > 0 ? options->threads : cores_usable();
     omp_set_num_threads(be->threads);
     keep_freed_memory();
-    if (be->bf16) be->gemm_cache = gemm_cache_create();
     be->work = calloc((size_t)be->threads * WORK_SLOTS, sizeof *be->work);
     CHECK(be->work, "out of memory");
     *out = be;
     return 0;
+}
+
+bool backend_bf16_emulated(const Backend *be)
+{
+    return be->bf16 && !be->gemm_cache;
 }
 
 void backend_close(Backend *be)
@@ -116,6 +117,7 @@ void backend_close(Backend *be)
         backend_free(be, be->work[i].data, be->work[i].capacity);
     free(be->work);
     gemm_cache_free(be->gemm_cache);
+    bf16_copies_free(be);
     free(be);
 }
 

@@ -8,6 +8,8 @@
 #if defined HAVE_DNNL && !defined TTT_FP64
 #include <oneapi/dnnl/dnnl.h>
 
+#include "backend/bf16_copy.h" // defines: bf16_copy_find
+
 typedef struct Shape {
     int ta, tb, M, N, K, ldc, add, threads;
 } Shape;
@@ -185,19 +187,28 @@ static Entry *entry_for(struct GemmCache *cache, Shape shape)
     return &cache->entry[i];
 }
 
+/* x (rows, cols) times scale, packed: the copy that is kept of it, or rounded now. */
+static const uint16_t *operand(Backend *be, WorkSlot slot, const real *x, int rows, int cols,
+                               int ld, real scale)
+{
+    size_t n = (size_t)rows * (size_t)cols;
+    const uint16_t *kept = ld == cols && scale == 1 ? bf16_copy_find(be, x, n) : NULL;
+    if (kept) return kept;
+    uint16_t *to = (uint16_t *)(void *)backend_work(be, 0, slot, (n + 1) / 2);
+    bf16_pack(to, x, rows, cols, ld, scale);
+    return to;
+}
+
 void gemm_bf16(Backend *be, Trans ta, Trans tb, int M, int N, int K, real alpha, const real *A,
                int lda, const real *B, int ldb, real beta, real *C, int ldc)
 {
-    size_t a_size = (size_t)M * (size_t)K, b_size = (size_t)K * (size_t)N;
-    uint16_t *a = (uint16_t *)(void *)backend_work(be, 0, WORK_GEMM_A, (a_size + 1) / 2);
-    uint16_t *b = (uint16_t *)(void *)backend_work(be, 0, WORK_GEMM_B, (b_size + 1) / 2);
-    bf16_pack(a, A, ta ? K : M, ta ? M : K, lda, alpha);
-    bf16_pack(b, B, tb ? N : K, tb ? K : N, ldb, 1);
+    const uint16_t *a = operand(be, WORK_GEMM_A, A, ta ? K : M, ta ? M : K, lda, alpha);
+    const uint16_t *b = operand(be, WORK_GEMM_B, B, tb ? N : K, tb ? K : N, ldb, 1);
     CHECK(beta == 0 || beta == 1, "beta %g", (double)beta);
     Entry *e =
         entry_for(be->gemm_cache, (Shape){(int)ta, (int)tb, M, N, K, ldc, beta != 0, be->threads});
-    check(dnnl_memory_set_data_handle(e->a, a), "operand");
-    check(dnnl_memory_set_data_handle(e->b, b), "operand");
+    check(dnnl_memory_set_data_handle(e->a, (void *)(uintptr_t)a), "operand");
+    check(dnnl_memory_set_data_handle(e->b, (void *)(uintptr_t)b), "operand");
     check(dnnl_memory_set_data_handle(e->c, C), "result");
     const dnnl_exec_arg_t args[] = {
         {DNNL_ARG_SRC, e->a}, {DNNL_ARG_WEIGHTS, e->b}, {DNNL_ARG_DST, e->c}};

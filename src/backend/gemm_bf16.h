@@ -3,6 +3,7 @@
 #define TTT_BACKEND_GEMM_BF16_H
 
 #include <stdint.h>
+#include <string.h>
 
 #include "backend/backend.h"
 
@@ -16,6 +17,16 @@ void gemm_cache_free(struct GemmCache *cache); /* NULL is fine */
 /* As gemm() in backend.h; not to be called inside a parallel region. */
 void gemm_bf16(Backend *be, Trans ta, Trans tb, int M, int N, int K, real alpha, const real *A,
                int lda, const real *B, int ldb, real beta, real *C, int ldc);
+
+/* The nearest bfloat16, ties to even, as the upper half of a float; NaN and Inf stay what they are.
+ */
+static inline uint32_t bf16_round_bits(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    uint32_t up = (bits & 0x7f800000u) != 0x7f800000u ? 0x7fffu + ((bits >> 16) & 1u) : 0;
+    return (bits + up) & 0xffff0000u;
+}
 
 /* bf16_convert.c: (rows, cols) of x times scale, rounded to nearest even, packed. */
 void bf16_pack(uint16_t *to, const float *x, int rows, int cols, int ld, float scale);

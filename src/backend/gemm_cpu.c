@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "backend/backend.h"
-#include "backend/gemm_bf16.h" // defines: gemm_bf16
+#include "backend/gemm_bf16.h" // defines: gemm_bf16, bf16_round_bits
 #include "backend/profile.h"   // defines: profile_begin, profile_end
 #ifdef HAVE_DNNL
 #include <oneapi/dnnl/dnnl.h>
@@ -20,10 +20,7 @@ enum { ROUNDED_ROWS = 8 };
 
 static float bf16_round(float x)
 {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    if ((bits & 0x7f800000u) != 0x7f800000u) bits += 0x7fffu + ((bits >> 16) & 1u);
-    bits &= 0xffff0000u;
+    uint32_t bits = bf16_round_bits(x);
     memcpy(&x, &bits, sizeof x);
     return x;
 }

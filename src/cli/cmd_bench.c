@@ -7,6 +7,7 @@
 #include "run/bench.h"
 #include "run/bench_ops.h"
 #include "run/bench_peak.h"
+#include "run/bf16_tell.h"
 
 static const char help[] =
     "usage: ttt bench peak [--threads N] [--isa NAME] [--json]\n"
@@ -29,9 +30,10 @@ static const char help[] =
     "  --steps N         timed: batches, pieces, or tokens (3, 3, or one chunk)\n"
     "  --warmup N        untimed before them (1)\n"
     "  --tokens N        read first; `bench read` then compares with a reader at 8192 tokens\n"
+    "  --batch N         of generate: texts side by side (1)\n"
     "  --no-learning     weights stay as they are while reading\n"
     "  --shape NAME      of ops: model=NAME-e2e (small, then 125m)\n"
-    "  --threads N       default: one per core\n"
+    "  --threads N       default: one per physical core\n"
     "  --isa NAME        portable, avx2, avx512 (the best there is)\n"
     "  --config-dir DIR  where config.yaml and its groups are\n"
     "  --json            one object on standard output\n"
@@ -114,6 +116,7 @@ static int shape_run(const Arguments *a, const char *shape, json_t *to, Err *err
     for (int i = 0; i < a->n_overrides; i++) all[1 + i] = a->overrides[i];
     TRY(config_make(&cfg, a, all, 1 + a->n_overrides, err));
     TRY(backend_make(&be, a, &cfg, err));
+    if (json_array_size(to) == 0) bf16_tell(backend_bf16_emulated(be)); /* once for all shapes */
     int status = bench_ops_run(&r, be, &cfg, err);
     backend_close(be);
     TRY(status);
@@ -165,6 +168,7 @@ static int arguments_parse(Arguments *a, int argc, char **argv)
     const Option table[] = {
         {"config-dir", OPTION_TEXT, &a->config_dir, 0, 0},
         {"steps", OPTION_INT, &b->steps, 1, 1e7},
+        {"batch", OPTION_INT, &b->batch, 1, 1024},
         {"warmup", OPTION_INT, &b->warmup, 0, 1e7},
         {"tokens", OPTION_INT, &b->tokens, 1, 1e9},
         {"threads", OPTION_INT, &a->threads, 1, MAX_THREADS},
@@ -197,6 +201,8 @@ static int arguments_check(const Arguments *a, const Benchmark *b)
                              "generate");
     if (!stream && a->bench.tokens >= 0)
         return options_usage("bench", "--tokens is for read and generate");
+    if ((!work || b->kind != BENCH_GENERATE) && a->bench.batch > 0)
+        return options_usage("bench", "--batch is for generate");
     if (b->run != run_ops && a->shape) return options_usage("bench", "--shape is for ops");
     return EXIT_DONE;
 }
@@ -215,6 +221,7 @@ static int run(int argc, char **argv)
     if (status != EXIT_DONE) return status;
     a.bench.kind = b->kind;
     if (a.bench.warmup < 0) a.bench.warmup = 1;
+    if (a.bench.batch == 0) a.bench.batch = 1;
     return b->run(&a, &err) == 0 ? EXIT_DONE : command_fail("bench", &err);
 }
 

@@ -31,7 +31,7 @@ static const char help[] =
     "  --json              print the summary instead of the tables\n"
     "  --batch N           sequences at a time (training.eval_batch_size, less where memory is "
     "short)\n"
-    "  --threads N         threads (one per core)\n"
+    "  --threads N         threads (one per physical core)\n"
     "  --compute TYPE      fp32 or bf16 products (as in the model's config)\n"
     "\n"
     "example:\n"

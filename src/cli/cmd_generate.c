@@ -1,7 +1,6 @@
 /* `ttt generate`: goes on from a prompt, from a memory, or from both, and learns from what it reads
- * and writes. */
+ * and writes; one text or several side by side. */
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,11 +15,11 @@
 #include "cli/command.h"
 #include "cli/options.h"
 #include "cli/session.h"
-#include "cli/text_out.h"
+#include "cli/streams.h"
 #include "run/sampler.h"
 #include "run/stats.h"
 
-enum { BUFFER = 65536, MAX_THREADS = 4096 };
+enum { BUFFER = 65536, MAX_THREADS = 4096, BATCH_MAX = 1024 };
 
 static const char help[] =
     "usage: ttt generate MODEL [options]\n"
@@ -30,19 +29,24 @@ static const char help[] =
     "\n"
     "  --memory FILE           go on from this memory (see `ttt help read`)\n"
     "  --prompt TEXT           read this first; - is standard input\n"
+    "  --prompts FILE          several texts: each line of FILE is a prompt\n"
+    "  --batch N               N texts from the prompt, or from each; each with its own seed.\n"
+    "                          Texts are written side by side, so that weights are read once\n"
+    "                          for all, and shown one after the other\n"
     "  --max-tokens N          tokens to write (default 256)\n"
     "  --temperature X         0: always the most probable token (default 0.8)\n"
     "  --top-k N               only the N most probable; 0: all (default)\n"
     "  --top-p X               only the fewest that hold this probability (default 0.95)\n"
     "  --repetition-penalty X  log-probabilities of the last 256 tokens times X (default 1: none)\n"
-    "  --seed N                same seed, same text (default 0)\n"
+    "  --seed N                same seed, same text (default 0); of several texts, the first "
+    "one's\n"
     "  --stop TEXT             end before this text; may be given several times\n"
     "  --learn, --no-learning  adapt the weights or leave them (default: as the model was "
     "trained)\n"
     "  --save-memory FILE      keep the state at the end as a memory\n"
     "  --stats                 speed and pauses for learning, on standard error\n"
     "  --json                  text and figures as one JSON object instead of the text\n"
-    "  --threads N             0 (default): one per core\n"
+    "  --threads N             0 (default): one per physical core\n"
     "  --compute TYPE          fp32 or bf16 (default: the model's)\n"
     "\n"
     "example:\n"
@@ -51,43 +55,39 @@ static const char help[] =
 typedef struct GenerateOptions {
     SessionOptions session;
     SamplerOptions sampler;
-    const char *prompt, *save_memory;
-    int64_t max_tokens, seed;
+    const char *prompt, *prompts, *save_memory;
+    int64_t max_tokens, seed, batch; /* batch 0: one text, shown as it comes */
     TextList stops;
     bool learn, json, stats;
 } GenerateOptions;
 
-/* One of the two texts that the reader takes: the prompt and what is written. */
-typedef struct Part {
+typedef struct Prompt {
     Sha256 sha;
-    int64_t tokens;
-    double seconds;
-} Part;
+    int64_t tokens; /* read */
+} Prompt;
 
 typedef struct Generation {
     const GenerateOptions *o;
-    Session s;
-    Sampler sampler;
-    TextOut out;
-    float *logp;     /* (vocab_size) */
+    Session s; /* its reader has read no prompt, until the last one */
+    Streams streams;
+    Sampler sampler; /* of the prompt at hand: its window is where each text's begins */
     int32_t *tokens; /* (waiting of session_slice_max) */
     size_t waiting;
-    int32_t *silent; /* (n_silent) ids that stand for no text, EOS apart */
-    int n_silent;
-    Part prompt, written;
-    double *pause; /* (n_pauses) seconds of each inner step while writing */
-    int64_t n_pauses, room;
-    const char *end; /* why it ended: "length", "stop", "eos", "interrupted" */
+    Prompt prompt; /* at hand, in the end the last one */
+    int64_t prompt_tokens;
+    double prompt_seconds; /* of all */
+    TextList prompts;      /* lines of the file */
 } Generation;
 
-/* --- the prompt ---------------------------------------------------------------------------------
+/* --- the prompts --------------------------------------------------------------------------------
  */
 
 static int prompt_feed(Generation *g, size_t n, Err *err)
 {
     double start = time_now();
     TRY(session_feed(&g->s, g->tokens, n, NULL, err));
-    g->prompt.seconds += time_now() - start;
+    g->prompt_seconds += time_now() - start;
+    g->prompt_tokens += (int64_t)n;
     g->prompt.tokens += (int64_t)n;
     for (size_t i = 0; i < n; i++) sampler_note(&g->sampler, g->tokens[i]);
     return 0;
@@ -143,86 +143,91 @@ static int prompt_take_stdin(Generation *g, Err *err)
     return 0;
 }
 
-static int prompt_read(Generation *g, Err *err)
+/* text: "-" is standard input where `plain` is not set; NULL: none. */
+static int prompt_read(Generation *g, const char *text, bool plain, Err *err)
 {
     ttt_reader_info info;
     ttt_reader_describe(g->s.reader, &info);
+    g->prompt = (Prompt){0};
     sha256_init(&g->prompt.sha);
+    sampler_clear(&g->sampler);
     if (info.tokens == 0) { /* without a memory it is the beginning of a document */
         g->tokens[0] = tokenizer_bos(g->s.tokenizer);
         TRY(prompt_feed(g, 1, err));
     }
-    if (g->o->prompt == NULL) return 0;
-    if (strcmp(g->o->prompt, "-") == 0)
+    if (text == NULL) return 0;
+    if (!plain && strcmp(text, "-") == 0)
         TRY(prompt_take_stdin(g, err));
     else
-        TRY(prompt_take(g, g->o->prompt, strlen(g->o->prompt), err));
+        TRY(prompt_take(g, text, strlen(text), err));
     return prompt_finish(g, err);
 }
 
-/* --- writing ------------------------------------------------------------------------------------
- */
-
-static void pause_add(Generation *g, double seconds)
+static int reader_copy(ttt_reader **out, const ttt_reader *r, Err *err)
 {
-    if (g->n_pauses == g->room) {
-        g->room = g->room ? 2 * g->room : 256;
-        double *more = mem_alloc((size_t)g->room * sizeof *more);
-        if (g->n_pauses > 0) memcpy(more, g->pause, (size_t)g->n_pauses * sizeof *more);
-        mem_free(g->pause);
-        g->pause = more;
-    }
-    g->pause[g->n_pauses++] = seconds;
+    return ttt_reader_clone(out, r, err->text);
 }
 
-/* Feeds one written token and times the step of learning that it may complete. */
-static int written_feed(Generation *g, int32_t token, Err *err)
+/* Hands the session's reader, which has read prompt p, to the last of its texts, and copies of it
+ * to the others. */
+static int texts_begin(Generation *g, int p, int per_prompt, Err *err)
 {
-    ttt_reader_info before, after;
-    ttt_reader_describe(g->s.reader, &before);
-    TRY(session_feed(&g->s, &token, 1, NULL, err));
-    ttt_reader_describe(g->s.reader, &after);
-    if (after.steps > before.steps) pause_add(g, after.last_step_seconds);
-    g->written.tokens++;
+    const GenerateOptions *o = g->o;
+    bool live = !o->json && g->streams.n == 1 && o->batch == 0 && !o->prompts;
+    for (int k = 0; k < per_prompt; k++) {
+        int i = p * per_prompt + k;
+        ttt_reader *reader = g->s.reader;
+        if (k + 1 < per_prompt)
+            TRY(reader_copy(&reader, g->s.reader, err));
+        else
+            g->s.reader = NULL;
+        stream_begin(&g->streams, i, reader, &o->sampler, o->seed + i, &o->stops, live);
+        sampler_note_as(&g->streams.stream[i].sampler, &g->sampler);
+        g->streams.stream[i].prompt = g->prompt.tokens;
+    }
     return 0;
 }
 
-/* The next token, or -1 with err set. Ids that stand for no text are left to training. */
-static int32_t choose(Generation *g, Err *err)
+static int prompts_read(Generation *g, Err *err)
 {
-    if (ttt_logprobs(g->s.reader, g->logp) < 0) return err_set(err, "%s", ttt_error(g->s.reader));
-    for (int i = 0; i < g->n_silent; i++) g->logp[g->silent[i]] = -INFINITY;
-    int32_t id = sampler_next(&g->sampler, g->logp);
-    return id >= 0 ? id : err_set(err, "no token has any probability: the model is damaged");
+    int n = g->o->prompts ? g->prompts.n : 1, per = g->streams.n / n;
+    for (int p = 0; p < n; p++) {
+        ttt_reader *unread = NULL;
+        if (p + 1 < n) TRY(reader_copy(&unread, g->s.reader, err));
+        int status = prompt_read(g, g->o->prompts ? g->prompts.item[p] : g->o->prompt,
+                                 g->o->prompts != NULL, err);
+        if (status == 0) status = texts_begin(g, p, per, err);
+        if (g->s.reader) ttt_reader_free(g->s.reader);
+        g->s.reader = unread;
+        TRY(status);
+    }
+    return 0;
 }
 
-static int write_text(Generation *g, Err *err)
+/* The lines of the file that are not empty. */
+static int prompts_load(Generation *g, Err *err)
 {
-    g->end = "length";
-    sha256_init(&g->written.sha);
-    double start = time_now();
-    while (g->written.tokens < g->o->max_tokens && !interrupt_signal()) {
-        char piece[TOKENIZER_MAX_PIECE];
-        int32_t id = choose(g, err);
-        TRY(id);
-        if (id == tokenizer_eos(g->s.tokenizer)) {
-            g->end = "eos";
-            break;
-        }
-        sampler_note(&g->sampler, id);
-        size_t n = (size_t)tokenizer_decode(g->s.tokenizer, id, piece);
-        sha256_update(&g->written.sha, piece, n);
-        bool stopped = text_out_push(&g->out, piece, n);
-        if (ferror(g->out.to)) return err_errno(err, "cannot write to standard output");
-        TRY(written_feed(g, id, err));
-        if (stopped) {
-            g->end = "stop";
-            break;
-        }
+    FILE *f = fopen(g->o->prompts, "r");
+    if (!f) return file_error(err, "open", g->o->prompts);
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t size;
+    int status = 0;
+    while (status == 0 && (size = getline(&line, &room, f)) > 0) {
+        if (line[size - 1] == '\n') line[--size] = 0;
+        if (size == 0) continue;
+        if (g->prompts.n == TEXT_LIST_MAX)
+            status = err_set(err, "%s holds more than %d prompts: split it", g->o->prompts,
+                             TEXT_LIST_MAX);
+        else
+            g->prompts.item[g->prompts.n++] = strdup(line);
     }
-    if (interrupt_signal()) g->end = "interrupted";
-    g->written.seconds = time_now() - start;
-    text_out_end(&g->out);
+    if (status == 0 && ferror(f)) status = file_error(err, "read", g->o->prompts);
+    free(line);
+    fclose(f);
+    TRY(status);
+    if (g->prompts.n == 0)
+        return err_set(err, "%s holds no prompt: write one on each line", g->o->prompts);
     return 0;
 }
 
@@ -232,125 +237,159 @@ static int write_text(Generation *g, Err *err)
 static int memory_save(Generation *g, Err *err)
 {
     if (g->o->save_memory == NULL) return 0;
+    Stream *t = &g->streams.stream[0];
     ttt_source parts[2] = {{.name = "(prompt)", .tokens = g->prompt.tokens},
-                           {.name = "(generated)", .tokens = g->written.tokens}};
+                           {.name = "(generated)", .tokens = t->tokens}};
     sha256_hex(&g->prompt.sha, parts[0].sha256);
-    sha256_hex(&g->written.sha, parts[1].sha256);
-    int first = g->prompt.tokens == 0, n = 2 - first - (g->written.tokens == 0);
-    if (ttt_reader_save(g->s.reader, g->o->save_memory, parts + first, n) < 0)
-        return err_set(err, "%s", ttt_error(g->s.reader));
+    sha256_hex(&t->sha, parts[1].sha256);
+    int first = g->prompt.tokens == 0, n = 2 - first - (t->tokens == 0);
+    if (ttt_reader_save(t->reader, g->o->save_memory, parts + first, n) < 0)
+        return err_set(err, "%s", ttt_error(t->reader));
     return 0;
 }
 
-static double rate(const Part *p)
+static double rate(int64_t tokens, double seconds)
 {
-    return (double)p->tokens / p->seconds;
+    return (double)tokens / seconds;
 }
 
 static void stats_print(Generation *g)
 {
-    log_info("prompt: %lld tokens, %.0f tokens/s", (long long)g->prompt.tokens, rate(&g->prompt));
-    log_info("written: %lld tokens, %.0f tokens/s, end: %s", (long long)g->written.tokens,
-             rate(&g->written), g->end);
-    int64_t n = g->n_pauses;
+    Streams *all = &g->streams;
+    int64_t n = all->n_pauses, written = streams_tokens(all);
+    log_info("prompt: %lld tokens, %.0f tokens/s", (long long)g->prompt_tokens,
+             rate(g->prompt_tokens, g->prompt_seconds));
+    if (all->n == 1)
+        log_info("written: %lld tokens, %.0f tokens/s, end: %s", (long long)written,
+                 rate(written, all->seconds), all->stream[0].end);
+    else
+        log_info("written: %lld tokens in %d texts, %.0f tokens/s in all", (long long)written,
+                 all->n, rate(written, all->seconds));
     if (n == 0)
         log_info("pauses for learning: none");
     else
         log_info("pauses for learning: %lld, median %.1f ms, p99 %.1f ms, worst %.1f ms",
-                 (long long)n, 1e3 * quantile(g->pause, n, 0.5), 1e3 * quantile(g->pause, n, 0.99),
-                 1e3 * quantile(g->pause, n, 1));
+                 (long long)n, 1e3 * quantile(all->pause, n, 0.5),
+                 1e3 * quantile(all->pause, n, 0.99), 1e3 * quantile(all->pause, n, 1));
 }
 
-static void json_print(Generation *g, const char *text, size_t size)
+/* What is known of one text. */
+static void text_json(const Stream *t, json_t *to)
 {
     size_t repaired;
-    char *utf8 = utf8_repair(text, size, &repaired);
+    char *utf8 = utf8_repair(t->text, t->size, &repaired);
+    json_object_set_new(to, "text", json_stringn(utf8, repaired));
+    json_object_set_new(to, "end", json_string(t->end));
+    json_object_set_new(to, "tokens", json_integer(t->tokens));
+    mem_free(utf8);
+}
+
+static json_t *texts_json(const Generation *g)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < g->streams.n; i++) {
+        const Stream *t = &g->streams.stream[i];
+        json_t *text = json_object();
+        text_json(t, text);
+        json_object_set_new(text, "prompt_tokens", json_integer(t->prompt));
+        json_object_set_new(text, "seed", json_integer(t->seed));
+        json_array_append_new(list, text);
+    }
+    return list;
+}
+
+static void json_print(Generation *g)
+{
+    Streams *all = &g->streams;
     ttt_reader_info info;
-    ttt_reader_describe(g->s.reader, &info);
+    ttt_reader_describe(all->stream[0].reader, &info);
     json_t *root = json_object();
-    json_object_set_new(root, "text", json_stringn(utf8, repaired));
-    json_object_set_new(root, "end", json_string(g->end));
-    json_object_set_new(root, "tokens", json_integer(g->written.tokens));
-    json_object_set_new(root, "tokens_per_second", json_number(rate(&g->written)));
-    json_object_set_new(root, "prompt_tokens", json_integer(g->prompt.tokens));
-    json_object_set_new(root, "prompt_tokens_per_second", json_number(rate(&g->prompt)));
+    if (g->o->batch || g->o->prompts) {
+        json_object_set_new(root, "texts", texts_json(g));
+        json_object_set_new(root, "tokens", json_integer(streams_tokens(all)));
+    } else {
+        text_json(&all->stream[0], root);
+    }
+    json_object_set_new(root, "tokens_per_second",
+                        json_number(rate(streams_tokens(all), all->seconds)));
+    json_object_set_new(root, "prompt_tokens", json_integer(g->prompt_tokens));
+    json_object_set_new(root, "prompt_tokens_per_second",
+                        json_number(rate(g->prompt_tokens, g->prompt_seconds)));
     json_object_set_new(root, "learning", json_boolean(info.learning));
-    json_object_set_new(root, "pauses", json_integer(g->n_pauses));
-    json_object_set_new(root, "pause_median", json_number(quantile(g->pause, g->n_pauses, 0.5)));
-    json_object_set_new(root, "pause_p99", json_number(quantile(g->pause, g->n_pauses, 0.99)));
-    json_object_set_new(root, "pause_worst", json_number(quantile(g->pause, g->n_pauses, 1)));
+    json_object_set_new(root, "pauses", json_integer(all->n_pauses));
+    json_object_set_new(root, "pause_median",
+                        json_number(quantile(all->pause, all->n_pauses, 0.5)));
+    json_object_set_new(root, "pause_p99", json_number(quantile(all->pause, all->n_pauses, 0.99)));
+    json_object_set_new(root, "pause_worst", json_number(quantile(all->pause, all->n_pauses, 1)));
     json_object_set_new(root, "seed", json_integer(g->o->seed));
     output_json(root);
-    mem_free(utf8);
+}
+
+/* Texts that were written side by side, one after the other. */
+static void texts_print(const Generation *g)
+{
+    for (int i = 0; i < g->streams.n; i++) {
+        const Stream *t = &g->streams.stream[i];
+        printf("--- %d of %d, seed %lld, %lld tokens, end: %s\n", i + 1, g->streams.n,
+               (long long)t->seed, (long long)t->tokens, t->end);
+        fwrite(t->text, 1, t->size, stdout);
+        putchar('\n');
+    }
 }
 
 /* --- the command --------------------------------------------------------------------------------
  */
 
-static void silent_find(Generation *g)
-{
-    const Tokenizer *tok = g->s.tokenizer;
-    char piece[TOKENIZER_MAX_PIECE];
-    g->silent = mem_alloc((size_t)g->s.info.vocab_size * sizeof *g->silent);
-    for (int32_t id = 0; id < (int32_t)g->s.info.vocab_size; id++) {
-        bool text = id < tokenizer_vocab_size(tok) && tokenizer_decode(tok, id, piece) > 0;
-        if (!text && id != tokenizer_eos(tok)) g->silent[g->n_silent++] = id;
-    }
-}
-
 static int generation_open(Generation *g, const GenerateOptions *o, Err *err)
 {
     g->o = o;
     if (o->save_memory) TRY(memory_target_check(o->save_memory, err));
+    if (o->prompts) TRY(prompts_load(g, err));
     TRY(session_open(&g->s, &o->session, err));
     if (o->learn && ttt_reader_learning(g->s.reader, true) < 0)
         return err_set(err, "%s", ttt_error(g->s.reader));
-    size_t vocab = (size_t)g->s.info.vocab_size;
-    sampler_init(&g->sampler, &o->sampler, (int32_t)vocab, (uint64_t)o->seed);
-    g->logp = mem_alloc(vocab * sizeof *g->logp);
+    sampler_init(&g->sampler, &o->sampler, (int32_t)g->s.info.vocab_size, (uint64_t)o->seed);
     g->tokens = mem_alloc(session_slice_max(&g->s) * sizeof *g->tokens);
-    silent_find(g);
+    streams_open(&g->streams, &g->s,
+                 (int)((o->batch ? o->batch : 1) * (o->prompts ? g->prompts.n : 1)));
     return 0;
 }
 
 static void generation_close(Generation *g)
 {
-    sampler_free(&g->sampler);
+    streams_close(&g->streams);
+    if (g->tokens) sampler_free(&g->sampler);
     session_close(&g->s);
-    mem_free(g->logp);
     mem_free(g->tokens);
-    mem_free(g->silent);
-    mem_free(g->pause);
+    for (int i = 0; i < g->prompts.n; i++) free((void *)(uintptr_t)g->prompts.item[i]);
     mem_free(g);
 }
 
-static int generate_steps(Generation *g, const GenerateOptions *o, FILE *to, Err *err)
+static int generate_steps(Generation *g, const GenerateOptions *o, Err *err)
 {
     TRY(generation_open(g, o, err));
-    text_out_init(&g->out, to, &o->stops);
-    TRY(prompt_read(g, err));
-    TRY(write_text(g, err));
+    TRY(prompts_read(g, err));
+    TRY(streams_write(&g->streams, o->max_tokens, err));
     return memory_save(g, err);
 }
 
 static int generate_run(const GenerateOptions *o)
 {
     Err err;
-    char *text = NULL;
-    size_t size = 0;
     Generation *g = mem_alloc(sizeof *g);
     interrupt_catch();
-    FILE *to = o->json ? open_memstream(&text, &size) : stdout;
-    CHECK(to != NULL, "no memory for the text");
-    int status = generate_steps(g, o, to, &err);
-    if (o->json) fclose(to);
-    if (!o->json && g->out.written > 0 && isatty(STDOUT_FILENO)) putchar('\n');
+    int status = generate_steps(g, o, &err);
+    const Stream *first = status == 0 ? &g->streams.stream[0] : NULL;
+    bool live = first && first->to == stdout;
+    if (live && first->out.written > 0 && isatty(STDOUT_FILENO)) putchar('\n');
     if (status == 0 && o->stats) stats_print(g);
-    if (status == 0 && o->json) json_print(g, text, size);
+    if (status == 0 && o->json)
+        json_print(g);
+    else if (status == 0 && !live)
+        texts_print(g);
     int code = status < 0 ? command_fail("generate", &err) : output_finish("generate");
     if (code == EXIT_DONE && interrupt_signal()) code = interrupt_status();
     generation_close(g);
-    free(text);
     return code;
 }
 
@@ -364,6 +403,8 @@ static int run(int argc, char **argv)
     const Option table[] = {
         {"memory", OPTION_TEXT, &o.session.memory, 0, 0},
         {"prompt", OPTION_TEXT, &o.prompt, 0, 0},
+        {"prompts", OPTION_TEXT, &o.prompts, 0, 0},
+        {"batch", OPTION_INT, &o.batch, 1, BATCH_MAX},
         {"max-tokens", OPTION_INT, &o.max_tokens, 0, 1e15},
         {"temperature", OPTION_REAL, &o.sampler.temperature, 0, 1000},
         {"top-k", OPTION_INT, &top_k, 0, INT32_MAX},
@@ -384,6 +425,10 @@ static int run(int argc, char **argv)
     if (n != 1) return options_usage("generate", "give one model folder");
     if (o.learn && o.session.no_learning)
         return options_usage("generate", "--learn and --no-learning exclude each other");
+    if (o.prompt && o.prompts)
+        return options_usage("generate", "--prompt and --prompts exclude each other");
+    if (o.save_memory && (o.batch > 1 || o.prompts))
+        return options_usage("generate", "--save-memory is for one text");
     for (int i = 0; i < o.stops.n; i++)
         if (strlen(o.stops.item[i]) > STOP_MAX)
             return options_usage("generate", "a --stop text is longer than %d bytes", STOP_MAX);

@@ -34,7 +34,7 @@ static const char help[] =
     "  --fresh           begin with nothing read, even when --memory exists\n"
     "  --save-every N    write the memory after each N tokens too\n"
     "  --no-learning     only score; --memory may be left out\n"
-    "  --threads N       0 (default): one per core\n"
+    "  --threads N       0 (default): one per physical core\n"
     "  --compute TYPE    fp32 or bf16 (default: the model's)\n"
     "  --json            the report as one JSON object\n"
     "\n"

@@ -11,6 +11,7 @@
 #include "base/utf8.h"
 #include "cli/command.h"
 #include "cli/options.h"
+#include "run/bf16_tell.h"
 
 enum { SLICE = 2048, SLICE_CHUNKS = 4 }; /* at least: tokens, chunks; the last chunk costs more */
 
@@ -52,6 +53,7 @@ static int session_start(Session *s, const SessionOptions *o, Err *err)
     const ttt_reader_options reader = {.no_learning = o->no_learning};
     TRY(ttt_model_open(&s->model, o->model, &model, err->text));
     ttt_model_describe(s->model, &s->info);
+    bf16_tell(s->info.bf16_emulated);
     TRY(tokenizer_start(s, o->model, err));
     if (o->memory) return ttt_reader_load(&s->reader, s->model, o->memory, &reader, err->text);
     return ttt_reader_new(&s->reader, s->model, &reader, err->text);

@@ -14,7 +14,7 @@ typedef struct SessionOptions {
     const char *model;   /* folder */
     const char *memory;  /* file to go on from, or NULL */
     const char *compute; /* NULL: as the model's configuration says */
-    int64_t threads;     /* 0: one per core */
+    int64_t threads;     /* 0: one per physical core */
     bool no_learning;
 } SessionOptions;
 

@@ -7,7 +7,8 @@ Param weight_of(const Weights *w, ParamId id, int layer)
     const ParamEntry *e = &w->m->table.entry[id];
     ptrdiff_t at = w->fast ? inner_offset(&w->m->inner, id, layer) : -1;
     if (at >= 0)
-        return (Param){w->fast + at, w->tangent ? w->tangent + at : NULL, w->m->inner.size};
+        return (Param){w->fast + at, w->tangent ? w->tangent + at : NULL, w->m->inner.size,
+                       w->shift};
     return (Param){.v =
                        w->m->params + e->offset + (size_t)(layer - e->first_layer) * e->layer_size};
 }
@@ -17,8 +18,9 @@ Param grad_of(const Grads *g, ParamId id, int layer)
     const ParamEntry *e = &g->m->table.entry[id];
     ptrdiff_t at = g->use_inner ? inner_offset(&g->m->inner, id, layer) : -1;
     if (at >= 0)
-        return (Param){g->inner ? g->inner + at : NULL, g->inner_t ? g->inner_t + at : NULL,
-                       g->m->inner.size};
+        return (Param){.v = g->inner ? g->inner + at : NULL,
+                       .t = g->inner_t ? g->inner_t + at : NULL,
+                       .step = g->m->inner.size};
     size_t offset = e->offset + (size_t)(layer - e->first_layer) * e->layer_size;
     return (Param){.t = g->outer ? g->outer + offset : NULL};
 }
@@ -173,7 +175,8 @@ static Window window_of(const BlockPass *p, const BlockActs *acts)
                     .first = s->first,
                     .position = s->position,
                     .window = s->window,
-                    .local = s->local};
+                    .local = s->local,
+                    .places = s->places};
 }
 
 /* Per-head norm (or not) of raw projections. */
@@ -206,8 +209,10 @@ static void rotate(const BlockPass *p, real *to, size_t to_step, const real *x, 
 {
     const ModelConfig *c = config_of(p);
     int H = (int)c->num_attention_heads, D = (int)c->hidden_size / H;
-    backend_of(p)->ops->rope_rotate(backend_of(p), to, to_step, x, x_step, p->span->rope,
-                                    p->span->B, p->span->M, H, D, sign);
+    /* One row each: what is a sequence to the others is a row to the table. */
+    int B = p->span->places ? 1 : p->span->B, M = p->span->places ? p->span->B : p->span->M;
+    backend_of(p)->ops->rope_rotate(backend_of(p), to, to_step, x, x_step, p->span->rope, B, M, H,
+                                    D, sign);
 }
 
 static size_t span_step(const BlockPass *p)
@@ -215,18 +220,38 @@ static size_t span_step(const BlockPass *p)
     return (size_t)p->span->M * (size_t)config_of(p)->hidden_size;
 }
 
+/* The span's rows (B, M, C) to their places among all keys, or values, of the window. */
+static void put_rows(const BlockPass *p, real *window, const real *rows)
+{
+    const Span *s = p->span;
+    size_t C = (size_t)config_of(p)->hidden_size;
+    Backend *be = backend_of(p);
+    if (!s->places) {
+        be->ops->copy_rows(be, window + (size_t)s->first * C, p->kv->step, rows, span_step(p), s->B,
+                           s->M, (int)C);
+        return;
+    }
+    for (int b = 0; b < s->B; b++)
+        backend_copy(be, window + s->places->shift[b] + (size_t)s->places->first[b] * C,
+                     rows + (size_t)b * C, C);
+}
+
 static void keys_and_values(const BlockPass *p, BlockActs *acts, Dual n)
 {
     int C = (int)config_of(p)->hidden_size;
-    Backend *be = backend_of(p);
     size_t own = span_step(p), row = (size_t)p->span->first * (size_t)C;
     acts->act[A_K_RAW] = linear(p, acts->room[A_K_RAW], n, P_WK, C, C);
     Dual k = head_norm(p, p->scratch->c[1], acts->act[A_K_RAW], P_K_NORM);
-    rotate(p, p->kv->k + row, p->kv->step, k.v, own, 1);
+    if (p->span->places) {
+        rotate(p, p->scratch->c[1].v, own, k.v, own, 1);
+        put_rows(p, p->kv->k, p->scratch->c[1].v);
+    } else {
+        rotate(p, p->kv->k + row, p->kv->step, k.v, own, 1);
+    }
     acts->act[A_K].t = k.t ? acts->room[A_K].t : NULL;
     if (k.t) rotate(p, acts->act[A_K].t, own, k.t, own, 1);
     Dual v = linear(p, (Dual){p->scratch->c[1].v, acts->room[A_V].t}, n, P_WV, C, C);
-    be->ops->copy_rows(be, p->kv->v + row, p->kv->step, v.v, own, p->span->B, p->span->M, C);
+    put_rows(p, p->kv->v, v.v);
     acts->act[A_V].t = v.t;
 }
 

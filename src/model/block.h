@@ -60,14 +60,16 @@ typedef struct Span {
     int64_t position;      /* of the first row in the stream */
     int first;             /* its row in KvRows */
     int64_t window, local; /* as in Window */
-    const real *rope;      /* (M, D/2, 2) */
+    const real *rope;      /* (M, D/2, 2); of places: (B, D/2, 2) */
+    const Places *places;  /* as in Window */
 } Span;
 
 /* Which weights: the model's, or a sequence's adapted ones with their tangents. */
 typedef struct Weights {
     const Model *m;
-    real *fast;    /* (B, P) or NULL: the model's own everywhere */
-    real *tangent; /* (B, P) or NULL */
+    real *fast;             /* (B, P) or NULL: the model's own everywhere */
+    real *tangent;          /* (B, P) or NULL */
+    const ptrdiff_t *shift; /* as in Param, of `fast` */
 } Weights;
 
 /* Where gradients go; NULL: not wanted. */

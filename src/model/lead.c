@@ -60,6 +60,16 @@ void lead_layout(Lead *l, Arena *a, const Model *m, int B, int M)
     for (int i = 0; i < lead_layers(m); i++) block_acts_layout(&l->acts[i], a, m, i, B, M, false);
 }
 
+/* The last block has the most parts (prime MLPs where every block leads). A block is done with its
+ * input before it writes its output, so both may lie in the same place. */
+void lead_layout_shared(Lead *l, Arena *a, const Model *m, int B, int M)
+{
+    int n = lead_layers(m);
+    l->embedded = arena_take(a, (size_t)B * (size_t)M * (size_t)m->cfg.model.hidden_size);
+    if (n > 0) block_acts_layout(&l->acts[0], a, m, n - 1, B, M, false);
+    for (int i = 1; i < n; i++) l->acts[i] = l->acts[0];
+}
+
 real *lead_forward(const Model *m, Lead *l, const KvCache *kv, const Span *s, BlockScratch *scratch,
                    const int32_t *tokens)
 {

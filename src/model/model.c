@@ -5,10 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"        // defines: path_join, dir_make
-#include "base/rng.h"         // defines: rng_seed, rng_normal
-#include "base/safetensors.h" // defines: st_open, st_find, st_write
-#include "base/sha256.h"      // defines: sha256_init, sha256_update, sha256_hex
+#include "base/file.h"          // defines: path_join, dir_make
+#include "base/rng.h"           // defines: rng_seed, rng_normal
+#include "base/safetensors.h"   // defines: st_open, st_find, st_write
+#include "base/sha256.h"        // defines: sha256_init, sha256_update, sha256_hex
+#include "model/reader_state.h" // defines: reader_room_free
 
 #ifdef TTT_FP64
 #define REAL_ST_TYPE ST_F64
@@ -38,6 +39,7 @@ static int model_shape(Model **out, Backend *be, const Config *cfg, Err *err)
 void model_free(Model *m)
 {
     if (!m) return;
+    reader_room_free(m);
     backend_free(m->be, m->params, m->table.size);
     inner_table_free(&m->inner);
     free(m);

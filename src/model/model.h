@@ -10,10 +10,11 @@
 
 typedef struct Model {
     Config cfg;
-    Backend *be;      /* not owned */
-    ParamTable table; /* published tensors: path, shape, offset */
-    InnerTable inner; /* the inner parameters' places */
-    real *params;     /* (table.size), backend memory */
+    Backend *be;             /* not owned */
+    ParamTable table;        /* published tensors: path, shape, offset */
+    InnerTable inner;        /* the inner parameters' places */
+    real *params;            /* (table.size), backend memory */
+    struct ReaderRoom *room; /* its readers' (reader_state.h), made by the first of them */
 } Model;
 
 /* A model with fresh weights: normal(0, initializer_range) matrices from model_seed, norms at 1. */

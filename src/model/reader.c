@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/bf16_copy.h"
 #include "base/mem.h" // defines: time_now
 #include "model/reader_state.h"
 
@@ -14,21 +15,40 @@ static void reader_layout(Reader *r)
 {
     const ModelConfig *c = &r->m->cfg.model;
     Arena a = {.base = r->memory};
-    size_t C = (size_t)c->hidden_size, M = (size_t)r->chunk, P = r->m->inner.size;
+    size_t C = (size_t)c->hidden_size;
     int64_t rows = r->history < 0 ? c->seq_len : r->history + r->chunk;
     kv_cache_layout(&r->kv, &a, r->m, 1, rows);
-    lead_layout(&r->lead, &a, r->m, 1, r->chunk);
-    tail_layout(&r->tail, &a, r->m, 1, r->chunk, false);
-    block_scratch_layout(&r->scratch, &a, r->m, 1, r->chunk, false);
-    r->rope = arena_take(&a, M * C / (size_t)c->num_attention_heads);
-    r->x = arena_take(&a, M * C);
-    r->fast = arena_take(&a, P);
-    r->next = arena_take(&a, P);
-    r->g = arena_take(&a, P);
-    r->norm = arena_take(&a, 1);
+    r->x = arena_take(&a, (size_t)r->chunk * C);
+    r->fast = arena_take(&a, r->m->inner.size);
     r->last_hidden = arena_take(&a, C);
     r->logits = arena_take(&a, (size_t)c->output_size);
     r->elements = a.used;
+}
+
+/* Copies in bfloat16, where the model computes in it, of what products of this reader read. */
+static void keep_copies(Reader *r)
+{
+    const Model *m = r->m;
+    bool tied = m->cfg.model.tie_word_embeddings;
+    for (int i = 0; i < N_PARAMS; i++) {
+        const ParamEntry *e = &m->table.entry[i];
+        bool multiplied = !e->is_norm && (i != P_WTE || tied);
+        if (e->present && multiplied) bf16_copy_keep(m->be, m->params + e->offset, e->size);
+    }
+    bf16_copy_keep(m->be, r->fast, m->inner.size);
+}
+
+static void drop_copies(Reader *r)
+{
+    const Model *m = r->m;
+    for (int i = 0; i < N_PARAMS; i++)
+        if (m->table.entry[i].present) bf16_copy_drop(m->be, m->params + m->table.entry[i].offset);
+    bf16_copy_drop(m->be, r->fast);
+}
+
+void reader_fast_changed(Reader *r)
+{
+    bf16_copy_refresh(r->m->be, r->fast, r->m->inner.size);
 }
 
 static void start_weights(Reader *r)
@@ -59,15 +79,15 @@ int reader_create(Reader **out, Model *m, bool learn, double inner_lr, Err *err)
     size_t layers = (size_t)m->cfg.model.num_hidden_layers;
     r->kv.n_layers = (int)layers;
     r->kv.layer = calloc(layers, sizeof *r->kv.layer);
-    r->lead.acts = calloc(layers + 1, sizeof *r->lead.acts);
-    r->tail.acts = calloc(layers + 1, sizeof *r->tail.acts);
     r->tokens = calloc((size_t)r->chunk, sizeof *r->tokens);
     r->targets = calloc((size_t)r->chunk, sizeof *r->targets);
-    CHECK(r->kv.layer && r->lead.acts && r->tail.acts && r->tokens && r->targets, "out of memory");
+    CHECK(r->kv.layer && r->tokens && r->targets, "out of memory");
+    (void)reader_room(m, 1);
     reader_layout(r);
     r->memory = backend_alloc(m->be, r->elements);
     reader_layout(r);
     start_weights(r);
+    keep_copies(r);
     *out = r;
     return 0;
 }
@@ -75,10 +95,9 @@ int reader_create(Reader **out, Model *m, bool learn, double inner_lr, Err *err)
 void reader_free(Reader *r)
 {
     if (!r) return;
+    drop_copies(r);
     backend_free(r->m->be, r->memory, r->elements);
     free(r->kv.layer);
-    free(r->lead.acts);
-    free(r->tail.acts);
     free(r->tokens);
     free(r->targets);
     free(r);
@@ -117,27 +136,27 @@ static Span reader_span(const Reader *r, int64_t start, int M, Reach reach)
                   .first = (int)(start - r->kv_base),
                   .window = reach.window,
                   .local = reach.local,
-                  .rope = r->rope};
+                  .rope = r->m->room->rope};
 }
 
 static void place_rope(Reader *r, int64_t start, int M)
 {
     const ModelConfig *c = &r->m->cfg.model;
-    r->m->be->ops->rope_table(r->m->be, r->rope, start, M,
+    r->m->be->ops->rope_table(r->m->be, r->m->room->rope, start, M,
                               (int)(c->hidden_size / c->num_attention_heads), c->rope_theta);
 }
 
 static TailPass reader_pass(Reader *r, const Span *span)
 {
     return (TailPass){.m = r->m,
-                      .tail = &r->tail,
+                      .tail = &r->m->room->tail,
                       .kv = &r->kv,
                       .span = span,
-                      .scratch = &r->scratch,
+                      .scratch = &r->m->room->scratch,
                       .w = {.m = r->m, .fast = r->m->inner.size ? r->fast : NULL}};
 }
 
-/* Rows [fill, fill + n) of the chunk through both halves: hidden states in r->tail.hidden. */
+/* Rows [fill, fill + n) of the chunk through both halves: hidden states in the room's tail. */
 static void append_rows(Reader *r, const int32_t *tokens, int n)
 {
     size_t C = (size_t)r->m->cfg.model.hidden_size;
@@ -146,16 +165,27 @@ static void append_rows(Reader *r, const int32_t *tokens, int n)
     Span tail = reader_span(r, start, n, tail_reach(r->m));
     place_rope(r, start, n);
     profile_phase(r->m->be, PHASE_LEAD_FORWARD);
-    real *x = lead_forward(r->m, &r->lead, &r->kv, &lead, &r->scratch, tokens);
+    ReaderRoom *room = r->m->room;
+    real *x = lead_forward(r->m, &room->lead, &r->kv, &lead, &room->scratch, tokens);
     real *kept = r->x + (size_t)r->fill * C;
     backend_copy(r->m->be, kept, x, (size_t)n * C);
     TailPass p = reader_pass(r, &tail);
     profile_phase(r->m->be, PHASE_TAIL_FORWARD);
     tail_forward(&p, kept);
-    backend_copy(r->m->be, r->last_hidden, r->tail.hidden.v + (size_t)(n - 1) * C, C);
+    backend_copy(r->m->be, r->last_hidden, room->tail.hidden.v + (size_t)(n - 1) * C, C);
     memcpy(r->tokens + r->fill, tokens, (size_t)n * sizeof *tokens);
     r->fill += n;
     r->counters.tokens += n;
+    r->logits_known = false;
+}
+
+void reader_row_done(Reader *r, int32_t token, const real *x, const real *hidden)
+{
+    size_t C = (size_t)r->m->cfg.model.hidden_size;
+    backend_copy(r->m->be, r->x + (size_t)r->fill * C, x, C);
+    backend_copy(r->m->be, r->last_hidden, hidden, C);
+    r->tokens[r->fill++] = token;
+    r->counters.tokens++;
     r->logits_known = false;
 }
 
@@ -182,12 +212,13 @@ static int finish_chunk(Reader *r, const Span *span, Err *err)
     const OptimizerConfig *inner = &r->m->cfg.training.optimizer_inner;
     Backend *be = r->m->be;
     TailPass p = reader_pass(r, span);
-    Grads g = {.m = r->m, .inner = r->g, .use_inner = true};
+    ReaderRoom *room = r->m->room;
+    Grads g = {.m = r->m, .inner = room->g, .use_inner = true};
     double loss;
     if (r->learn) profile_phase(be, PHASE_INNER_STEP);
-    if (r->learn) backend_zero(be, r->g, r->m->inner.size);
+    if (r->learn) backend_zero(be, room->g, r->m->inner.size);
     tail_loss(&p, r->targets, r->learn, 0, &g, NULL);
-    chunk_losses(r->m, &loss, r->tail.nll, r->targets, 1, span->M);
+    chunk_losses(r->m, &loss, room->tail.nll, r->targets, 1, span->M);
     if (!isfinite(loss))
         return err_set(err,
                        "the loss is not finite in the chunk that ends at token %lld; nothing was "
@@ -195,25 +226,23 @@ static int finish_chunk(Reader *r, const Span *span, Err *err)
                        (long long)(span->position + span->M));
     r->counters.last_chunk_loss = loss;
     if (!r->learn) return 0;
-    be->ops->inner_sgd_forward(be, r->next, r->norm, r->fast, r->g, 1, r->m->inner.size,
+    be->ops->inner_sgd_forward(be, room->next, room->norm, r->fast, room->g, 1, r->m->inner.size,
                                r->inner_lr, inner->clip_gradient);
     real norm;
-    backend_download(be, &norm, r->norm, 1);
+    backend_download(be, &norm, room->norm, 1);
     if (!isfinite((double)norm))
         return err_set(err,
                        "the inner gradient is not finite in the chunk that ends at token %lld; "
                        "nothing was learned from it; read with a lower inner learning rate",
                        (long long)(span->position + span->M));
-    real *adapted = r->next;
-    r->next = r->fast;
-    r->fast = adapted;
+    backend_copy(be, r->fast, room->next, r->m->inner.size);
+    reader_fast_changed(r);
     r->counters.last_grad_norm = (double)norm;
     r->counters.steps++;
     return 0;
 }
 
-/* Learns from a full chunk that came in pieces, now that its last target is known. */
-static int learn_pieces(Reader *r, int32_t next_token, Err *err)
+int reader_learn_pieces(Reader *r, int32_t next_token, Err *err)
 {
     double began = time_now();
     int64_t start = r->counters.tokens - r->chunk;
@@ -225,10 +254,10 @@ static int learn_pieces(Reader *r, int32_t next_token, Err *err)
         place_rope(r, start, r->chunk);
         tail_forward(&p, r->x);
         TRY(finish_chunk(r, &span, err));
-        r->counters.last_step_seconds = time_now() - began;
     }
     r->logits_known = false;
     begin_chunk(r);
+    if (r->learn) r->counters.last_step_seconds = time_now() - began;
     return 0;
 }
 
@@ -241,9 +270,9 @@ static int read_whole_chunk(Reader *r, const int32_t *tokens, double *nll, Err *
     memcpy(r->targets, tokens + 1, (size_t)r->chunk * sizeof *r->targets);
     Span span = reader_span(r, start, r->chunk, tail_reach(r->m));
     TRY(finish_chunk(r, &span, err));
-    for (int i = 0; nll && i < r->chunk; i++) nll[1 + i] = (double)r->tail.nll[i];
-    if (r->learn) r->counters.last_step_seconds = time_now() - began;
+    for (int i = 0; nll && i < r->chunk; i++) nll[1 + i] = (double)r->m->room->tail.nll[i];
     begin_chunk(r);
+    if (r->learn) r->counters.last_step_seconds = time_now() - began;
     return 0;
 }
 
@@ -262,12 +291,12 @@ static void next_logits(Reader *r)
     r->logits_known = true;
 }
 
-static double log_sum_exp(const real *z, int64_t n)
+static double log_norm(Reader *r)
 {
-    double top = (double)z[0], sum = 0;
-    for (int64_t i = 1; i < n; i++) top = (double)z[i] > top ? (double)z[i] : top;
-    for (int64_t i = 0; i < n; i++) sum += exp((double)z[i] - top);
-    return top + log(sum);
+    double norm;
+    next_logits(r);
+    r->m->be->ops->log_sum_exp(r->m->be, &norm, r->logits, (int)r->m->cfg.model.output_size);
+    return norm;
 }
 
 int reader_logprobs(Reader *r, float *out, Err *err)
@@ -275,8 +304,7 @@ int reader_logprobs(Reader *r, float *out, Err *err)
     int64_t V = r->m->cfg.model.output_size;
     if (r->counters.tokens == 0)
         return err_set(err, "nothing was read yet: feed at least one token (BOS) first");
-    next_logits(r);
-    double norm = log_sum_exp(r->logits, V);
+    double norm = log_norm(r);
     for (int64_t i = 0; i < V; i++) out[i] = (float)((double)r->logits[i] - norm);
     return 0;
 }
@@ -284,8 +312,7 @@ int reader_logprobs(Reader *r, float *out, Err *err)
 static double score_next(Reader *r, int32_t token)
 {
     if (r->counters.tokens == 0) return 0;
-    next_logits(r);
-    return log_sum_exp(r->logits, r->m->cfg.model.output_size) - (double)r->logits[token];
+    return log_norm(r) - (double)r->logits[token];
 }
 
 /* Scores of tokens[1..n) from the n rows just appended. */
@@ -296,10 +323,10 @@ static void score_rows(Reader *r, const int32_t *tokens, int n, int64_t start, d
     memcpy(r->targets, tokens + 1, (size_t)(n - 1) * sizeof *tokens);
     r->targets[n - 1] = 0;
     tail_loss(&p, r->targets, false, 0, NULL, NULL);
-    for (int i = 1; i < n; i++) nll[i] = (double)r->tail.nll[i - 1];
+    for (int i = 1; i < n; i++) nll[i] = (double)r->m->room->tail.nll[i - 1];
 }
 
-static int check_tokens(const Reader *r, const int32_t *tokens, size_t n, Err *err)
+int reader_check_tokens(const Reader *r, const int32_t *tokens, size_t n, Err *err)
 {
     int64_t V = r->m->cfg.model.vocab_size;
     for (size_t i = 0; i < n; i++)
@@ -316,11 +343,11 @@ static int check_tokens(const Reader *r, const int32_t *tokens, size_t n, Err *e
 
 int reader_feed(Reader *r, const int32_t *tokens, size_t n, double *nll, Err *err)
 {
-    TRY(check_tokens(r, tokens, n, err));
+    TRY(reader_check_tokens(r, tokens, n, err));
     bool scored = false; /* tokens[i], as the last target of the chunk before */
     for (size_t i = 0; i < n;) {
         if (nll && !scored) nll[i] = score_next(r, tokens[i]);
-        if (r->fill == r->chunk) TRY(learn_pieces(r, tokens[i], err));
+        if (r->fill == r->chunk) TRY(reader_learn_pieces(r, tokens[i], err));
         scored = r->fill == 0 && n - i > (size_t)r->chunk;
         if (scored) {
             TRY(read_whole_chunk(r, tokens + i, nll ? nll + i : NULL, err));

@@ -34,6 +34,14 @@ int reader_feed(Reader *r, const int32_t *tokens, size_t n, double *nll, Err *er
 /* log-softmax over the vocabulary for the next token; fails before the first token. */
 int reader_logprobs(Reader *r, float *out, Err *err);
 
+/* Several readers of one model side by side: each weight is read once for all of them, only windows
+ * and adapted weights are each one's own. Same scores as one by one. A reader stands there once.
+ *
+ * readers_feed: one token to each; where a chunk is complete, that reader learns first, in turn. On
+ * failure some may have learned, and none has read its token. readers_logprobs: out (n, V). */
+int readers_feed(Reader *const *r, int n, const int32_t *tokens, Err *err);
+int readers_logprobs(Reader *const *r, int n, float *out, Err *err);
+
 /* The state as named host arrays, for saving: visit is called once per array. */
 typedef struct ReaderArray {
     const char *name; /* "fast/<path>", "window/k", "window/v", "chunk/hidden", ... */

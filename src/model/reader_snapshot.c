@@ -142,6 +142,7 @@ int reader_restore(Reader *r, const ReaderSnapshot *s, Err *err)
     TRY(check_ids(r, t->data, fill, err));
     TRY(restore_fast(r, s, false, err));
     TRY(restore_fast(r, s, true, err));
+    reader_fast_changed(r);
     for (int l = 0; l < L; l++) {
         size_t n = (size_t)(rows * C), from = (size_t)l * n;
         backend_upload(r->m->be, r->kv.layer[l].k, (const real *)k->data + from, n);

@@ -1,9 +1,30 @@
-/* Inside of a reader: shared by reader.c (reading) and reader_snapshot.c (saving). */
+/* Inside of a reader: shared by reader.c (reading), reader_room.c, reader_group.c (several at once)
+ * and reader_snapshot.c (saving). */
 #ifndef TTT_MODEL_READER_STATE_H
 #define TTT_MODEL_READER_STATE_H
 
 #include "model/reader.h"
 #include "model/tail.h"
+
+/* What a pass needs only while it runs. Readers of a model take turns and share it. */
+typedef struct ReaderRoom {
+    int rows;    /* of a span: a chunk, or one of each stream */
+    int streams; /* that go on together */
+    size_t elements;
+    real *memory; /* everything below */
+    Lead lead;
+    Tail tail;
+    BlockScratch scratch;
+    real *rope;     /* (rows, D/2, 2) */
+    real *next, *g; /* (P): an inner step's result, its gradient */
+    real *norm;     /* (1) */
+    real *hidden;   /* (streams, C) */
+    real *logits;   /* (streams, V) */
+} ReaderRoom;
+
+/* The model's room, with at least this many streams' places; NULL is never returned. */
+ReaderRoom *reader_room(Model *m, int streams);
+void reader_room_free(Model *m); /* the model's; none is fine */
 
 struct Reader {
     Model *m;
@@ -19,16 +40,20 @@ struct Reader {
     size_t elements;
     real *memory; /* everything below */
     KvCache kv;
-    Lead lead;
-    Tail tail;
-    BlockScratch scratch;
-    real *rope;                /* (chunk, D/2, 2) */
     real *x;                   /* (chunk, C): tail inputs of the unfinished chunk */
-    real *fast, *next, *g;     /* (P): adapted weights, the step's result, its gradient */
-    real *norm;                /* (1) */
+    real *fast;                /* (P): adapted weights */
     real *last_hidden;         /* (C): of the last token, before the head */
     real *logits;              /* (V): of the next token */
     int32_t *tokens, *targets; /* (chunk), host */
 };
+
+/* After `fast` has changed: copies that products read follow it. */
+void reader_fast_changed(Reader *r);
+/* Learns from a full chunk, now that its last target is known. */
+int reader_learn_pieces(Reader *r, int32_t next_token, Err *err);
+/* Whether these tokens can be fed. */
+int reader_check_tokens(const Reader *r, const int32_t *tokens, size_t n, Err *err);
+/* The input of the tail for one more row is `x`, and what came out of it `hidden`; (C) each. */
+void reader_row_done(Reader *r, int32_t token, const real *x, const real *hidden);
 
 #endif

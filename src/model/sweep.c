@@ -138,7 +138,7 @@ static TailPass tail_pass(Sweep *s, const Span *span, real *fast, real *tangent)
                       .kv = &s->kv,
                       .span = span,
                       .scratch = &s->scratch,
-                      .w = {s->m, fast, tangent}};
+                      .w = {.m = s->m, .fast = fast, .tangent = tangent}};
 }
 
 /* Scores one chunk and, when learning, takes the inner step. The reverse runs every chunk again and

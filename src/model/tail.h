@@ -36,6 +36,8 @@ typedef struct Lead {
 } Lead;
 
 void lead_layout(Lead *l, Arena *a, const Model *m, int B, int M);
+/* The same where no gradient will be wanted: all blocks in the storage of one. */
+void lead_layout_shared(Lead *l, Arena *a, const Model *m, int B, int M);
 /* Returns the output (B, M, C), which lives in l. */
 real *lead_forward(const Model *m, Lead *l, const KvCache *kv, const Span *s, BlockScratch *scratch,
                    const int32_t *tokens);

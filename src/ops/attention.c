@@ -15,13 +15,14 @@
  * split sequences and heads, so sums have one order. */
 #include <omp.h>
 
+#include "ops/attention_row.h" // defines: attention_row, attention_row_suits
 #include "ops/attention_tile.h"
 #include "ops/vexp.h"
 
 /* Scratch of the calling thread for one head of one sequence. */
 static Strip strip_begin(Backend *be, const Window *w, int b, int h, int M, int H, int D)
 {
-    Strip s = {.w = w, .b = b, .M = M, .C = H * D, .D = D, .P = round_up_int(D, TILE_LANES)};
+    Strip s = {.w = w, .b = b, .M = M, .C = H * D, .D = D, .P = round_up_int(D, LANES)};
     s.head = (size_t)h * (size_t)D;
     s.own_base = (size_t)b * (size_t)M * (size_t)s.C + s.head;
     size_t size = strip_scratch(&s, NULL);
@@ -156,6 +157,11 @@ static real *of_head(real *x, const Strip *s, int h, int H)
 void KERNEL(attention_forward)(Backend *be, Dual o, Dual lse, Dual q, const Window *w, int B, int M,
                                int H, int D)
 {
+    if (attention_row_suits(o, q, w, M)) {
+        KERNEL(attention_row)(be, o.v, lse.v, q.v, w, B, M, H, D);
+        return;
+    }
+    CHECK(!w->places, "sequences at places of their own have one query each");
 #pragma omp parallel for collapse(3) schedule(static) num_threads(be->threads)
     for (int b = 0; b < B; b++)
         for (int h = 0; h < H; h++)

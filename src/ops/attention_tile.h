@@ -9,6 +9,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "ops/attention_row.h" // defines: window_first
 #include "ops/tile.h"
 
 enum { STRIP = 128, TILE = 64 };
@@ -42,24 +43,13 @@ typedef struct Strip {
     real *grad;                             /* (TILE, P) */
 } Strip;
 
-static int first_visible(const Window *w, int query)
-{
-    int row = w->first + query, low = 0;
-    if (w->window > 0 && row - w->window + 1 > low) low = (int)(row - w->window + 1);
-    if (w->local > 0) {
-        int64_t into_chunk = (w->position + query) % w->local;
-        low = max_int(low, row - (int)into_chunk);
-    }
-    return low;
-}
-
 static void strip_place(Strip *s, int query)
 {
     s->query = query;
     s->n = min_int(STRIP, s->M - query);
     for (int i = 0; i < STRIP; i++) {
         int seen = query + min_int(i, s->n - 1);
-        s->from[i] = first_visible(s->w, seen);
+        s->from[i] = window_first(s->w, seen);
         s->to[i] = s->w->first + seen + 1;
     }
 }
@@ -195,8 +185,8 @@ static void times_queries(const Strip *s, real *m, const real *keys, const Strip
 {
     for (int j = 0; j < s->n_keys; j += TILE_ROWS) {
         int rows = min_int(TILE_ROWS, s->n_keys - j);
-        int low = s->first_query[j] / TILE_LANES * TILE_LANES;
-        int cols = round_up_int(s->end_query[j + rows - 1] - low, TILE_LANES);
+        int low = s->first_query[j] / LANES * LANES;
+        int cols = round_up_int(s->end_query[j + rows - 1] - low, LANES);
         TileA a = {keys + (size_t)j * (size_t)s->P, (size_t)s->P, 1};
         tile_product(rows, cols, s->D, a, x->cols + low, STRIP, m + (size_t)j * STRIP + low, STRIP,
                      add);

@@ -28,7 +28,21 @@ typedef struct Dual {
 typedef struct Param {
     real *v, *t;
     size_t step;
+    const ptrdiff_t *shift; /* (B) of a forward without tangents: sequence b's copy is v + shift[b];
+                               NULL: v + b * step */
 } Param;
+
+static inline real *param_of(Param w, int b)
+{
+    return w.v + (w.shift ? w.shift[b] : (ptrdiff_t)((size_t)b * w.step));
+}
+
+/* Where sequences that go on each by itself, one query each, have their rows; (B) each. */
+typedef struct Places {
+    const ptrdiff_t *shift;  /* from the first sequence's arrays of keys and values to each one's */
+    const int *first;        /* as in Window */
+    const int64_t *position; /* as in Window */
+} Places;
 
 /* Keys and values of one block for a span of a stream: rows in order of position. */
 typedef struct Window {
@@ -39,6 +53,7 @@ typedef struct Window {
     int64_t position;    /* absolute position of the span's first query */
     int64_t window;      /* a query sees this many keys, itself included; 0: all before it */
     int64_t local; /* queries see keys of their own chunk of this length only; 0: no such limit */
+    const Places *places; /* M = 1, no tangents: instead of step, first and position; or NULL */
 } Window;
 
 typedef struct WindowGrad {

@@ -4,25 +4,7 @@
 #include <string.h>
 
 #include "ops/kernel.h"
-
-#if defined __AVX512F__
-enum { VECTOR = 64 };
-#elif defined __AVX__
-enum { VECTOR = 32 };
-#else
-enum { VECTOR = 16 };
-#endif
-
-typedef real Vec __attribute__((vector_size(VECTOR), may_alias));
-
-enum { LANES = VECTOR / (int)sizeof(real) };
-
-static real lanes_sum(Vec v)
-{
-    real sum = 0;
-    for (int i = 0; i < LANES; i++) sum += v[i];
-    return sum;
-}
+#include "ops/vec.h" // defines: Vec, LANES, vec_sum
 
 /* Twelve chains x = x m + c that depend on nothing but themselves: more than latency times ports,
  * fewer than registers. Named one by one: gcc leaves an array of them in memory. */
@@ -47,7 +29,7 @@ static real product_chains(int64_t rounds, real factor, real term)
         x10 = x10 * m + c;
         x11 = x11 * m + c;
     }
-    return lanes_sum(x0 + x1 + x2 + x3 + x4 + x5 + x6 + x7 + x8 + x9 + x10 + x11);
+    return vec_sum(x0 + x1 + x2 + x3 + x4 + x5 + x6 + x7 + x8 + x9 + x10 + x11);
 }
 
 void KERNEL(peak_products)(Backend *be, double *flops, real *out, int64_t rounds)
@@ -72,7 +54,7 @@ static real read_sum(const real *x, size_t n)
         s6 += v[6];
         s7 += v[7];
     }
-    return lanes_sum(s0 + s1 + s2 + s3 + s4 + s5 + s6 + s7);
+    return vec_sum(s0 + s1 + s2 + s3 + s4 + s5 + s6 + s7);
 }
 
 static real triad(real *a, const real *b, const real *c, size_t n)

@@ -53,11 +53,12 @@ void KERNEL(rmsnorm_forward)(Backend *be, Dual y, Dual x, Param w, int B, int R,
 #pragma omp parallel for schedule(static) if ((size_t)rows * (size_t)C > 1 << 14)
     for (int n = 0; n < rows; n++) {
         size_t at = (size_t)n * (size_t)C, wb = (size_t)(n / R) * w.step;
+        const real *weight = param_of(w, n / R);
         real r = inverse_rms(x.v + at, C, eps);
         if (y.t)
-            forward_tangent_row(y.t + at, x.v + at, x.t ? x.t + at : NULL, w.v + wb,
+            forward_tangent_row(y.t + at, x.v + at, x.t ? x.t + at : NULL, weight,
                                 w.t ? w.t + wb : NULL, C, r);
-        forward_row(y.v + at, x.v + at, w.v + wb, C, r);
+        forward_row(y.v + at, x.v + at, weight, C, r);
     }
 }
 

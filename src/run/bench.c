@@ -9,6 +9,7 @@
 #include "base/rng.h" // defines: rng_seed, rng_below
 #include "run/bench_peak.h"
 #include "run/bench_work.h"
+#include "run/bf16_tell.h"
 #include "run/stats.h" // defines: quantile
 
 typedef struct Kind {
@@ -102,6 +103,7 @@ static int work_open(BenchWork *w, Err *err)
                         .isa = w->o->isa,
                         .bf16 = w->cfg.model.compute_dtype == COMPUTE_BF16};
     TRY(backend_open(&w->be, &o, err));
+    bf16_tell(backend_bf16_emulated(w->be));
     return kinds[w->o->kind].open(w, err);
 }
 
@@ -131,8 +133,13 @@ static int work_run(BenchWork *w, Err *err)
 
 static void work_close(BenchWork *w)
 {
+    for (int64_t i = 1; w->readers && i < w->o->batch; i++) reader_free(w->readers[i]);
     reader_free(w->fresh);
     reader_free(w->reader);
+    bench_reads_close(w->reads);
+    mem_free(w->readers);
+    mem_free(w->next);
+    mem_free(w->rate);
     if (w->gradient) backend_free(w->be, w->gradient, w->m->table.size);
     if (w->optimizer) optimizer_free(w->m, w->optimizer);
     sweep_free(w->sweep);

@@ -16,8 +16,9 @@ typedef struct BenchOptions {
     BenchKind kind;
     int64_t steps; /* timed: batches, pieces of text or tokens; -1: a default for the kind */
     int64_t warmup;
+    int64_t batch;  /* of generate: texts side by side */
     int64_t tokens; /* read before timing begins; -1: a default for the kind */
-    int threads;    /* 0: one per core */
+    int threads;    /* 0: one per physical core */
     const char *isa;
     bool no_learning;
 } BenchOptions;
@@ -47,9 +48,11 @@ typedef struct BenchResult {
     int64_t fresh_tokens;
 
     /* generate */
-    BenchTimes token;                          /* without the pauses */
-    BenchTimes pause;                          /* for learning */
-    double read_bytes, read_gbs, read_seconds; /* weights and window once, at that bandwidth */
+    BenchTimes token;    /* one of each text, without the pauses */
+    BenchTimes pause;    /* for learning */
+    BenchTimes read_gbs; /* memory bandwidth, by bursts between the tokens */
+    double read_bytes;   /* weights once, windows and adapted weights of each text */
+    double read_seconds; /* that, at the median bandwidth */
 } BenchResult;
 
 /* Fails on a configuration that cannot be run or does not fit. */

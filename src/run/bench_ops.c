@@ -92,8 +92,14 @@ static Cost run_head_weight(Shape *s)
 
 static Cost run_head_token(Shape *s)
 {
-    gemm(s->be, N_, T_, 1, s->V, s->C, 1, s->c[0], s->C, s->head, s->C, 0, s->z.v, s->V);
+    s->be->ops->rows_product(s->be, s->z.v, s->c[0], s->head, true, 1, s->C, s->V, false);
     return moved((double)s->V * s->C);
+}
+
+static Cost run_linear_token(Shape *s)
+{
+    s->be->ops->rows_product(s->be, s->f[0], s->c[0], s->w, false, 1, s->C, s->F, false);
+    return moved((double)s->C * s->F);
 }
 
 /* ------------------------------------------------------------------------------ attention */
@@ -141,6 +147,15 @@ static Cost run_attention(Shape *s)
     return scores(s, 1, 0);
 }
 
+/* One query: bound by keys and values. */
+static Cost run_attention_token(Shape *s)
+{
+    Window w = window_of(s, false);
+    Dual q = {s->c[0], NULL}, o = {s->c[2], NULL};
+    s->be->ops->attention_forward(s->be, o, s->lse, q, &w, 1, 1, s->H, s->D);
+    return moved(2.0 * s->W * s->C);
+}
+
 static Cost run_attention_dual(Shape *s)
 {
     attend(s, true);
@@ -168,7 +183,7 @@ static Dual dual_of(real *v, real *t, bool dual)
 
 static Cost rmsnorm(Shape *s, bool dual)
 {
-    Param w = {s->norm, NULL, 0};
+    Param w = {.v = s->norm};
     s->be->ops->rmsnorm_forward(s->be, dual_of(s->c[2], s->c[3], dual),
                                 dual_of(s->c[0], s->c[1], dual), w, 1, s->M, s->C, 1e-6);
     return moved((dual ? 4.0 : 2.0) * s->M * s->C);
@@ -176,7 +191,7 @@ static Cost rmsnorm(Shape *s, bool dual)
 
 static Cost rmsnorm_back(Shape *s, bool dual)
 {
-    Param w = {s->norm, NULL, 0}, none = {0};
+    Param w = {.v = s->norm}, none = {0};
     Dual dx = {dual ? s->c[6] : NULL, s->c[7]}, dy = {dual ? s->c[2] : NULL, s->c[3]};
     s->be->ops->rmsnorm_backward(s->be, dx, false, none, dy, dual_of(s->c[0], s->c[1], dual), w, 1,
                                  s->M, s->C, 1e-6);
@@ -262,6 +277,13 @@ static Cost run_cross_entropy_dual(Shape *s)
     return moved(4.0 * s->R * s->V);
 }
 
+static Cost run_log_sum_exp(Shape *s)
+{
+    double sum;
+    s->be->ops->log_sum_exp(s->be, &sum, s->z.v, s->V);
+    return moved(s->V);
+}
+
 static Cost run_embed(Shape *s)
 {
     s->be->ops->embed_forward(s->be, s->c[0], s->tokens, s->head, s->M, s->C);
@@ -327,8 +349,10 @@ static const Row rows[] = {
     {"head", run_head},
     {"head, input gradient", run_head_back},
     {"head, weight gradient", run_head_weight},
+    {"product, one token", run_linear_token},
     {"head, one token", run_head_token},
     {"attention", run_attention},
+    {"attention, one token", run_attention_token},
     {"attention, dual", run_attention_dual},
     {"attention gradient", run_attention_back},
     {"attention gradient, dual", run_attention_back_dual},
@@ -344,6 +368,7 @@ static const Row rows[] = {
     {"cross entropy", run_cross_entropy},
     {"cross entropy, gradient", run_cross_entropy_gradient},
     {"cross entropy, dual", run_cross_entropy_dual},
+    {"log sum exp, one token", run_log_sum_exp},
     {"embed", run_embed},
     {"embed gradient", run_embed_back},
     {"add", run_add},
@@ -453,36 +478,4 @@ int bench_ops_run(OpsResult *out, Backend *be, const Config *cfg, Err *err)
     mem_free(s.tokens);
     backend_free(be, memory, s.elements);
     return 0;
-}
-
-/* ------------------------------------------------------------------------------ reports */
-
-void bench_ops_print(const OpsResult *r, FILE *out)
-{
-    fprintf(out, "%s: peak %.1f GFLOP/s, memory %.1f GB/s (more than all of it: in cache)\n",
-            r->shape, r->peak_gflops, r->peak_gbs);
-    fprintf(out, "%-26s %10s %10s %10s %7s\n", "operation", "ms", "GFLOP/s", "GB/s", "share");
-    for (int i = 0; i < r->n; i++) {
-        const OpResult *o = &r->op[i];
-        fprintf(out, "%-26s %10.4f", o->name, 1e3 * o->seconds);
-        if (o->gflops > 0)
-            fprintf(out, " %10.1f %10s", o->gflops, "");
-        else
-            fprintf(out, " %10s %10.1f", "", o->gbs);
-        fprintf(out, " %7.3f\n", o->share);
-    }
-    fputc('\n', out);
-}
-
-json_t *bench_ops_json(const OpsResult *r)
-{
-    json_t *ops = json_array();
-    for (int i = 0; i < r->n; i++) {
-        const OpResult *o = &r->op[i];
-        json_array_append_new(ops, json_pack("{s:s, s:f, s:f, s:f, s:f}", "op", o->name, "seconds",
-                                             o->seconds, "gflops", o->gflops, "gbs", o->gbs,
-                                             "share_of_peak", o->share));
-    }
-    return json_pack("{s:s, s:f, s:f, s:o}", "shape", r->shape, "peak_gflops", r->peak_gflops,
-                     "peak_gbs", r->peak_gbs, "ops", ops);
 }

@@ -57,7 +57,7 @@ double bench_peak_bf16(Backend *be)
 
 double bench_peak_of(Backend *be)
 {
-    double bf16 = be->bf16 ? bench_peak_bf16(be) : 0;
+    double bf16 = be->gemm_cache ? bench_peak_bf16(be) : 0;
     return bf16 > 0 ? bf16 : bench_peak_products(be);
 }
 
@@ -99,18 +99,23 @@ static void arrays_close(Backend *be, Arrays *a)
     for (int i = 0; i < a->count; i++) backend_free(be, a->array[i], a->n);
 }
 
+static double memory_burst(Backend *be, const Arrays *a, PeakMemory kind)
+{
+    double bytes, began = time_now();
+    real *out = mem_alloc((size_t)be->threads * sizeof *out);
+    be->ops->peak_memory(be, &bytes, out, kind, a->array[0], a->array[1], a->array[2], a->n);
+    mem_free(out);
+    return bytes / (time_now() - began) / 1e9;
+}
+
 static double memory_rate(Backend *be, const Arrays *a, PeakMemory kind)
 {
-    double best = 0, bytes;
-    real *out = mem_alloc((size_t)be->threads * sizeof *out);
+    double best = 0;
     for (int i = 0; i < BURSTS; i++) {
-        double began = time_now();
-        be->ops->peak_memory(be, &bytes, out, kind, a->array[0], a->array[1], a->array[2], a->n);
-        double seconds = time_now() - began;
-        if (bytes / seconds > best) best = bytes / seconds;
+        double rate = memory_burst(be, a, kind);
+        if (rate > best) best = rate;
     }
-    mem_free(out);
-    return best / 1e9;
+    return best;
 }
 
 double bench_peak_memory(Backend *be, PeakMemory kind)
@@ -119,6 +124,38 @@ double bench_peak_memory(Backend *be, PeakMemory kind)
     double rate = memory_rate(be, &a, kind);
     arrays_close(be, &a);
     return rate;
+}
+
+struct BenchReads {
+    Backend *be;
+    Arrays arrays; /* two that are read in turn, so that no cache holds what comes next */
+};
+
+BenchReads *bench_reads_open(Backend *be)
+{
+    BenchReads *r = mem_alloc(sizeof *r);
+    *r = (BenchReads){.be = be, .arrays = arrays_open(be, PEAK_COPY)};
+    return r;
+}
+
+double bench_reads_burst(BenchReads *r)
+{
+    real *first = r->arrays.array[0];
+    r->arrays.array[0] = r->arrays.array[1];
+    r->arrays.array[1] = first;
+    return memory_burst(r->be, &r->arrays, PEAK_READ);
+}
+
+size_t bench_reads_bytes(const BenchReads *r)
+{
+    return (size_t)r->arrays.count * r->arrays.n * sizeof(real);
+}
+
+void bench_reads_close(BenchReads *r)
+{
+    if (!r) return;
+    arrays_close(r->be, &r->arrays);
+    mem_free(r);
 }
 
 void bench_peak_measure(BenchPeak *p, Backend *be)

@@ -13,6 +13,13 @@ double bench_peak_bf16(Backend *be);     /* GFLOP/s; 0: this CPU has no such ins
 /* GB/s of reads and writes, over arrays longer than the last-level cache. */
 double bench_peak_memory(Backend *be, PeakMemory kind);
 
+/* The same in single bursts of reading, to be taken in turns with what is measured by it. */
+typedef struct BenchReads BenchReads;
+BenchReads *bench_reads_open(Backend *be);
+double bench_reads_burst(BenchReads *r); /* GB/s */
+size_t bench_reads_bytes(const BenchReads *r);
+void bench_reads_close(BenchReads *r); /* NULL is fine */
+
 /* The peak that this backend's products are to be compared with. */
 double bench_peak_of(Backend *be);
 

@@ -3,7 +3,6 @@
 
 #include "base/mem.h"   // defines: mem_alloc
 #include "model/tail.h" // defines: history_rows, lead_reach
-#include "run/bench_peak.h"
 #include "run/bench_work.h"
 
 enum { READ_STEPS = 3, FRESH_TOKENS = 8192 };
@@ -55,16 +54,30 @@ static int read_open(BenchWork *w, Err *err)
     return w->o->tokens > 0 && !w->restarts ? fresh_open(w, err) : 0;
 }
 
+/* Copies of the reader for the other texts. */
+static int readers_open(BenchWork *w, Err *err)
+{
+    size_t n = (size_t)w->o->batch;
+    w->readers = mem_alloc(n * sizeof *w->readers);
+    w->next = mem_alloc(n * sizeof *w->next);
+    w->readers[0] = w->reader;
+    for (size_t i = 1; i < n; i++) TRY(reader_clone(&w->readers[i], w->reader, err));
+    return 0;
+}
+
 /* At least one pause for learning is met. */
 static int generate_open(BenchWork *w, Err *err)
 {
     int64_t chunk = w->cfg.model.mini_batch_size;
     w->steps = w->o->steps >= 0 ? w->o->steps : w->learn && chunk > 64 ? chunk + 1 : 65;
-    w->result->step_tokens = 1;
+    w->result->step_tokens = w->o->batch;
     w->result->tokens_before = prompt_tokens(w);
     w->pause = mem_alloc((size_t)w->steps * sizeof *w->pause);
-    w->logp = mem_alloc((size_t)w->cfg.model.output_size * sizeof *w->logp);
-    return feed(w, w->reader, w->result->tokens_before, err);
+    w->rate = mem_alloc((size_t)w->steps * sizeof *w->rate);
+    w->logp = mem_alloc((size_t)(w->o->batch * w->cfg.model.output_size) * sizeof *w->logp);
+    w->reads = bench_reads_open(w->be);
+    TRY(feed(w, w->reader, w->result->tokens_before, err));
+    return readers_open(w, err);
 }
 
 int bench_reader_open(BenchWork *w, Err *err)
@@ -102,19 +115,42 @@ static int32_t best_token(const float *logp, int64_t n)
     return (int32_t)best;
 }
 
+/* One token of each text. */
+static int generate_tokens(BenchWork *w, Err *err)
+{
+    int n = (int)w->o->batch;
+    int64_t V = w->cfg.model.output_size;
+    TRY(readers_logprobs(w->readers, n, w->logp, err));
+    for (int i = 0; i < n; i++) w->next[i] = best_token(w->logp + i * V, w->cfg.model.vocab_size);
+    return readers_feed(w->readers, n, w->next, err);
+}
+
+static int64_t steps_taken(const BenchWork *w, double *last_seconds)
+{
+    int64_t steps = 0;
+    *last_seconds = 0;
+    for (int64_t i = 0; i < w->o->batch; i++) {
+        ReaderCounters c;
+        reader_counters(w->readers[i], &c);
+        steps += c.steps;
+        *last_seconds += c.last_step_seconds;
+    }
+    return steps;
+}
+
 int bench_generate_step(BenchWork *w, int64_t step, Err *err)
 {
-    ReaderCounters before, after;
-    reader_counters(w->reader, &before);
+    enum { RATES = 64 };
+    double learning;
+    int64_t before = steps_taken(w, &learning), timed = step - w->o->warmup;
+    if (timed >= 0 && timed % (w->steps / RATES + 1) == 0)
+        w->rate[timed] = bench_reads_burst(w->reads);
     bench_start(w, step);
-    int status = reader_logprobs(w->reader, w->logp, err);
-    int32_t token = best_token(w->logp, w->cfg.model.vocab_size);
-    if (status == 0) status = reader_feed(w->reader, &token, 1, NULL, err);
+    int status = generate_tokens(w, err);
     bench_stop(w, step);
     TRY(status);
-    reader_counters(w->reader, &after);
-    if (step >= w->o->warmup && after.steps > before.steps)
-        w->pause[step - w->o->warmup] = after.last_step_seconds;
+    /* Copies of one reader complete their chunks together. */
+    if (steps_taken(w, &learning) > before && timed >= 0) w->pause[timed] = learning;
     return 0;
 }
 
@@ -129,9 +165,10 @@ static double floor_between(const BenchWork *w, int64_t a, int64_t b)
 static void floor_set(BenchWork *w)
 {
     BenchResult *r = w->result;
-    int64_t first = r->tokens_before + w->o->warmup * r->step_tokens;
+    int64_t each = w->o->kind == BENCH_GENERATE ? 1 : r->step_tokens; /* of a stream */
+    int64_t first = r->tokens_before + w->o->warmup * each;
     if (w->restarts) first = 0;
-    int64_t end = first + (w->restarts ? 1 : w->steps) * r->step_tokens;
+    int64_t end = first + (w->restarts ? 1 : w->steps) * each;
     ReaderCounters c;
     reader_counters(w->reader, &c);
     r->floor_flops = floor_between(w, first, end);
@@ -144,19 +181,28 @@ void bench_read_close(BenchWork *w)
     if (w->fresh) w->result->fresh = bench_times(w->fresh_seconds + w->o->warmup, w->steps);
 }
 
-/* Bytes that one token cannot do without: all weights but the embedding's other rows, and the keys
- * and values that its queries see. */
+/* Bytes that one token of each text cannot do without: all weights but the embedding's other rows,
+ * adapted ones for each text, and the keys and values that its query sees. */
 static double token_bytes(const BenchWork *w)
 {
     const ModelConfig *c = &w->cfg.model;
-    size_t weights = w->m->table.size;
-    if (!c->tie_word_embeddings) weights -= w->m->table.entry[P_WTE].size;
+    double weights = (double)w->m->table.size, texts = (double)w->o->batch;
+    if (!c->tie_word_embeddings) weights -= (double)w->m->table.entry[P_WTE].size;
+    weights += (texts - 1) * (double)w->m->inner.size;
     int64_t seen = w->result->tokens_before + w->o->warmup + w->steps / 2;
     Reach reach = lead_reach(w->m);
     if (reach.window > 0 && seen > reach.window) seen = reach.window;
     if (reach.local > 0 && seen > reach.local) seen = reach.local;
     double window = 2.0 * (double)c->num_hidden_layers * (double)seen * (double)c->hidden_size;
-    return (double)weights * (w->be->bf16 ? 2 : sizeof(real)) + window * sizeof(real);
+    return weights * (w->be->bf16 ? 2 : sizeof(real)) + texts * window * sizeof(real);
+}
+
+static BenchTimes rates_taken(BenchWork *w)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < w->steps; i++)
+        if (w->rate[i] > 0) w->rate[n++] = w->rate[i];
+    return bench_times(w->rate, n);
 }
 
 /* Takes the pauses out of the tokens' times. */
@@ -181,6 +227,7 @@ void bench_generate_close(BenchWork *w)
     floor_set(w);
     pauses_split(w);
     r->read_bytes = token_bytes(w);
-    r->read_gbs = bench_peak_memory(w->be, PEAK_READ);
-    r->read_seconds = r->read_bytes / r->read_gbs / 1e9;
+    r->peak_rss -= bench_reads_bytes(w->reads); /* no part of what is measured */
+    r->read_gbs = rates_taken(w);
+    r->read_seconds = r->read_bytes / r->read_gbs.median / 1e9;
 }

@@ -133,15 +133,17 @@ static const char *compute_name(const BenchResult *r)
 
 static void generate_print(const BenchResult *r, FILE *out)
 {
-    fprintf(out, "%-22s p50 %.2f, p99 %.2f, worst %.2f ms\n", "token", 1e3 * r->token.median,
-            1e3 * r->token.p99, 1e3 * r->token.max);
+    fprintf(out, "%-22s p50 %.2f, min %.2f, p99 %.2f, worst %.2f ms\n",
+            r->step_tokens > 1 ? "a token of each text" : "token", 1e3 * r->token.median,
+            1e3 * r->token.min, 1e3 * r->token.p99, 1e3 * r->token.max);
     if (r->pause.n > 0)
         fprintf(out, "%-22s p50 %.2f, p99 %.2f, worst %.2f ms (%lld of them)\n", "pause to learn",
                 1e3 * r->pause.median, 1e3 * r->pause.p99, 1e3 * r->pause.max,
                 (long long)r->pause.n);
-    fprintf(out, "%-22s %.1f MB at %.1f GB/s: %.2f ms; a token takes %.2f times that\n",
-            "weights and window", r->read_bytes / 1e6, r->read_gbs, 1e3 * r->read_seconds,
-            r->token.median / r->read_seconds);
+    fprintf(out,
+            "%-22s %.1f MB at %.1f GB/s (%.1f to %.1f): %.2f ms; a token takes %.2f times that\n",
+            "weights and window", r->read_bytes / 1e6, r->read_gbs.median, r->read_gbs.min,
+            r->read_gbs.max, 1e3 * r->read_seconds, r->token.median / r->read_seconds);
 }
 
 static void fresh_print(const BenchResult *r, FILE *out)
@@ -189,7 +191,9 @@ static void generate_json(const BenchResult *r, json_t *to)
     json_object_set_new(to, "token_seconds", times_json(&r->token));
     json_object_set_new(to, "pause_seconds", r->pause.n > 0 ? times_json(&r->pause) : json_null());
     json_object_set_new(to, "read_bytes", json_real(r->read_bytes));
-    json_object_set_new(to, "read_gbs", json_real(r->read_gbs));
+    json_object_set_new(to, "read_gbs", json_real(r->read_gbs.median));
+    json_object_set_new(to, "read_gbs_min", json_real(r->read_gbs.min));
+    json_object_set_new(to, "read_gbs_max", json_real(r->read_gbs.max));
     json_object_set_new(to, "read_seconds", json_real(r->read_seconds));
     json_object_set_new(to, "token_over_read", json_real(r->token.median / r->read_seconds));
 }

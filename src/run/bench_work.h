@@ -6,6 +6,7 @@
 #include "model/reader.h"
 #include "model/sweep.h"
 #include "run/bench.h"
+#include "run/bench_peak.h"
 
 typedef struct BenchWork {
     const BenchOptions *o;
@@ -28,10 +29,14 @@ typedef struct BenchWork {
 
     /* read, generate */
     Reader *reader, *fresh;
+    Reader **readers; /* (batch) of generate, reader the first */
+    int32_t *next;    /* (batch) */
+    BenchReads *reads;
+    double *rate;          /* (steps) of memory, GB/s; 0: not taken */
     bool restarts;         /* each step begins a stream: full attention has an end */
     double *fresh_seconds; /* (steps) */
     double *pause;         /* (steps), 0: the token had none */
-    float *logp;           /* (output_size) */
+    float *logp;           /* (batch, output_size) */
 } BenchWork;
 
 /* Around what is timed: fills seconds[step] and, after the warmup, the profile. */

@@ -12,11 +12,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "backend/gemm_bf16.h" // defines: bf16_native
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/real.h"
 #include "data/tokenizer.h"
 #include "model/model.h"
+#include "run/bf16_tell.h"
 #include "run/eval_score.h"
 
 /* The schedule's step at which the published evaluation takes its inner learning rate. */
@@ -124,12 +126,15 @@ static int vocabulary_check(const Eval *e, const EvalModel *em, Err *err)
 
 static int models_check(Eval *e, Err *err)
 {
+    bool bf16 = false;
     TRY(names_set(e, err));
     for (int i = 0; i < e->options.n_models; i++) {
         e->models[i].dir = e->options.models[i];
         TRY(model_check(e, &e->models[i], err));
         TRY(vocabulary_check(e, &e->models[i], err));
+        bf16 = bf16 || e->models[i].bf16;
     }
+    bf16_tell(bf16 && !bf16_native());
     return 0;
 }
 

@@ -25,7 +25,7 @@ typedef struct EvalOptions {
     int64_t max_tokens, max_documents; /* 0: no bound */
     int batch;                         /* 0: training.eval_batch_size, less where memory is short */
     const char *out;                   /* folder for files, or NULL */
-    int threads;                       /* 0: one per core */
+    int threads;                       /* 0: one per physical core */
     const char *compute;               /* NULL: as in the model's config; "fp32", "bf16" */
 } EvalOptions;
 

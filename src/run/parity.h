@@ -70,7 +70,7 @@ int parity_values_write(ParityValues *v, const char *path, bool wide, Err *err);
 
 typedef struct ParityOptions {
     int compute; /* ComputeType */
-    int threads; /* 0: one per core */
+    int threads; /* 0: one per physical core */
     const char *isa;
 } ParityOptions;
 

@@ -7,6 +7,7 @@
 
 #include "model/optimizer.h"
 #include "model/sweep.h"
+#include "run/bf16_tell.h"
 #include "run/parity.h"
 
 typedef struct Runner {
@@ -203,6 +204,7 @@ static int runner_open(Runner *r, const ParityOptions *o, Err *err)
     BackendOptions options = {
         .threads = o->threads, .bf16 = o->compute == COMPUTE_BF16, .isa = o->isa};
     TRY(backend_open(&r->be, &options, err));
+    bf16_tell(backend_bf16_emulated(r->be));
     TRY(model_create(&r->m, r->be, &cfg, err));
     TRY(model_load_params(r->m, r->c->inputs_path, "params/", err));
     r->micro = (int)(r->c->B / cfg.training.accum_steps);

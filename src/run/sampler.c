@@ -1,5 +1,7 @@
-/* Choosing the next token. Candidates sit in a heap, so that only as many are put in order as top-k
- * and top-p keep; without both, the draw needs no order at all. */
+/* Choosing the next token in time that grows with the vocabulary alone: top-k, top-p and the draw
+ * each ask for the shortest run of best candidates that holds a number or a weight, which a
+ * selection (Hoare, 1961) finds without putting them in order. The draw walks down from the best
+ * one, so that rounding in the log-probabilities moves its borders by as little. */
 #include "run/sampler.h"
 
 #include <math.h>
@@ -16,7 +18,8 @@ void sampler_init(Sampler *s, const SamplerOptions *options, int32_t vocab_size,
     s->vocab_size = vocab_size;
     size_t n = (size_t)vocab_size;
     s->score = mem_alloc(n * sizeof *s->score);
-    s->heap = mem_alloc(n * sizeof *s->heap);
+    s->weight = mem_alloc(n * sizeof *s->weight);
+    s->candidate = mem_alloc(n * sizeof *s->candidate);
     s->repeats = mem_alloc(n * sizeof *s->repeats);
     rng_seed(&s->rng, seed, 0);
 }
@@ -24,7 +27,8 @@ void sampler_init(Sampler *s, const SamplerOptions *options, int32_t vocab_size,
 void sampler_free(Sampler *s)
 {
     mem_free(s->score);
-    mem_free(s->heap);
+    mem_free(s->weight);
+    mem_free(s->candidate);
     mem_free(s->repeats);
     memset(s, 0, sizeof *s);
 }
@@ -40,101 +44,154 @@ void sampler_note(Sampler *s, int32_t token)
     s->noted++;
 }
 
-/* Whether a comes before b in the order of candidates. */
-static bool ranks_before(const Sampler *s, int32_t a, int32_t b)
+void sampler_clear(Sampler *s)
 {
-    return s->score[a] > s->score[b] || (s->score[a] == s->score[b] && a < b);
+    memset(s->repeats, 0, (size_t)s->vocab_size * sizeof *s->repeats);
+    s->noted = 0;
 }
 
-static void sift_down(Sampler *s, int32_t n, int32_t at)
+void sampler_note_as(Sampler *s, const Sampler *other)
 {
-    int32_t moving = s->heap[at];
-    for (int32_t child = 2 * at + 1; child < n; child = 2 * at + 1) {
-        if (child + 1 < n && ranks_before(s, s->heap[child + 1], s->heap[child])) child++;
-        if (!ranks_before(s, s->heap[child], moving)) break;
-        s->heap[at] = s->heap[child];
-        at = child;
+    CHECK(s->vocab_size == other->vocab_size, "samplers of %d and %d tokens", (int)s->vocab_size,
+          (int)other->vocab_size);
+    memcpy(s->repeats, other->repeats, (size_t)s->vocab_size * sizeof *s->repeats);
+    memcpy(s->recent, other->recent, sizeof s->recent);
+    s->noted = other->noted;
+}
+
+/* Fills score with penalized log-probabilities, -INFINITY where forbidden; returns the best id, -1
+ * when there is none. */
+static int32_t score_all(Sampler *s, const float *logp)
+{
+    for (int32_t id = 0; id < s->vocab_size; id++)
+        s->score[id] = logp[id] > -INFINITY ? logp[id] : -INFINITY; /* NaN too */
+    int64_t window = s->noted < SAMPLER_WINDOW ? s->noted : SAMPLER_WINDOW;
+    for (int64_t i = 0; i < window; i++) {
+        int32_t id = s->recent[i];
+        if (s->score[id] > -INFINITY)
+            s->score[id] = (float)((double)logp[id] * s->options.repetition_penalty);
     }
-    s->heap[at] = moving;
+    int32_t best = -1;
+    float top = -INFINITY;
+    for (int32_t id = 0; id < s->vocab_size; id++) {
+        if (!(s->score[id] > top)) continue;
+        top = s->score[id];
+        best = id;
+    }
+    return best;
 }
 
-/* Moves the best of n candidates to the end of them: after k calls the last k are in order. */
-static void pop_best(Sampler *s, int32_t n)
+/* Weights exp((score - best) / temperature), at most 1; those under 1e-13 are none. Their sum. */
+static double weigh(Sampler *s, int32_t best)
 {
-    int32_t best = s->heap[0];
-    s->heap[0] = s->heap[n - 1];
-    s->heap[n - 1] = best;
-    sift_down(s, n - 1, 0);
+    const double nothing = -30;
+    double top = (double)s->score[best], sum = 0;
+    for (int32_t id = 0; id < s->vocab_size; id++) {
+        double x = ((double)s->score[id] - top) / s->options.temperature;
+        s->weight[id] = x > nothing ? expf((float)x) : 0;
+        sum += (double)s->weight[id];
+    }
+    s->weight[best] = 1; /* also where 0 / temperature is none */
+    return sum > 0 ? sum : 1;
 }
 
-/* Fills score with penalized log-probabilities and heap with the ids that are not forbidden;
- * returns how many, and the best of them. */
-static int32_t gather(Sampler *s, const float *logp, int32_t *best)
+/* The ids of weight `least` and more, which is positive. */
+static int32_t gather(Sampler *s, float least)
 {
     int32_t n = 0;
-    *best = -1;
     for (int32_t id = 0; id < s->vocab_size; id++) {
-        double x = logp[id];
-        if (isnan(x) || x == -INFINITY) continue;
-        s->score[id] = s->repeats[id] > 0 ? x * s->options.repetition_penalty : x;
-        s->heap[n++] = id;
-        if (*best < 0 || ranks_before(s, id, *best)) *best = id;
+        s->candidate[n] = id;
+        n += s->weight[id] >= least;
+        if (n == s->vocab_size) break;
     }
     return n;
 }
 
-/* Weights exp((score - best) / temperature), at most 1, take the place of the scores; their sum. */
-static double weigh(Sampler *s, int32_t n, int32_t best)
+/* Whether a comes before b in the order of candidates. */
+static bool ranks_before(const Sampler *s, int32_t a, int32_t b)
 {
-    double top = s->score[best], sum = 0;
-    for (int32_t i = 0; i < n; i++) {
-        double *score = &s->score[s->heap[i]];
-        *score = exp((*score - top) / s->options.temperature);
-        sum += *score;
-    }
-    return sum;
+    return (s->score[a] > s->score[b]) | ((s->score[a] == s->score[b]) & (a < b));
 }
 
-/* Puts the candidates that top-k and top-p keep at the end of the heap's n, best last; sets *sum to
- * their weight and returns how many. */
-static int32_t keep_best(Sampler *s, int32_t n, double *sum)
+static void swap(int32_t *a, int32_t *b)
+{
+    int32_t t = *a;
+    *a = *b;
+    *b = t;
+}
+
+/* What a candidate counts for: 1, or its weight. */
+static double measure(const Sampler *s, int32_t id, bool count)
+{
+    return count ? 1 : (double)s->weight[id];
+}
+
+/* Candidates [from, to) around the middle one's rank: those before it come first. Returns its new
+ * place; *held: what lies before it measures. */
+static int32_t partition(Sampler *s, int32_t from, int32_t to, bool count, double *held)
+{
+    int32_t *c = s->candidate, pivot = c[from + (to - from) / 2], place = from;
+    swap(&c[from + (to - from) / 2], &c[to - 1]);
+    *held = 0;
+    for (int32_t i = from; i < to - 1; i++) {
+        int32_t id = c[i]; /* no branch: which way it goes cannot be foreseen */
+        bool before = ranks_before(s, id, pivot);
+        *held += before ? measure(s, id, count) : 0;
+        c[i] = c[place];
+        c[place] = id;
+        place += before;
+    }
+    swap(&c[place], &c[to - 1]);
+    return place;
+}
+
+/* Moves the fewest best of n candidates that measure `wanted` to the front, the last of them at
+ * their end; at least one. Returns how many; *held: what they measure. */
+static int32_t select_best(Sampler *s, int32_t n, double wanted, bool count, double *held)
+{
+    int32_t from = 0, to = n;
+    double before = 0; /* of [0, from) */
+    for (;;) {
+        double part;
+        int32_t place = partition(s, from, to, count, &part);
+        double with = before + part + measure(s, s->candidate[place], count);
+        if (place > from && before + part >= wanted) {
+            to = place;
+        } else if (with >= wanted || place + 1 == to) {
+            *held = with;
+            return place + 1;
+        } else {
+            before = with;
+            from = place + 1;
+        }
+    }
+}
+
+/* Puts the candidates that top-k and top-p keep in front; returns how many, and their weight. */
+static int32_t keep_best(Sampler *s, double *sum)
 {
     const SamplerOptions *o = &s->options;
-    int32_t limit = o->top_k > 0 && o->top_k < n ? o->top_k : n;
-    if (limit == n && o->top_p >= 1) return n;
-    for (int32_t i = n / 2 - 1; i >= 0; i--) sift_down(s, n, i);
-    /* What top-p takes its share of is known beforehand only where top-k keeps everything. */
-    int32_t popped = 0;
-    if (limit < n) {
+    const float least = 1e-37F;
+    bool top_k = o->top_k > 0 && o->top_k < s->vocab_size;
+    /* All that weigh less than this together cannot make up what top-p leaves out. */
+    double share = (1 - o->top_p) * *sum / s->vocab_size;
+    int32_t n = gather(s, !top_k && share > (double)least ? (float)(0.999 * share) : least);
+    double wanted = o->top_p * *sum;
+    if (top_k && o->top_k < n) {
+        n = select_best(s, n, o->top_k, true, sum);
         *sum = 0;
-        for (; popped < limit; popped++) {
-            pop_best(s, n - popped);
-            *sum += s->score[s->heap[n - 1 - popped]];
-        }
-        if (o->top_p >= 1) return limit;
+        for (int32_t i = 0; i < n; i++) *sum += (double)s->weight[s->candidate[i]];
+        wanted = o->top_p * *sum;
     }
-    double wanted = o->top_p * *sum, held = 0;
-    int32_t kept = 0;
-    while (kept < limit && (kept == 0 || held < wanted)) {
-        if (kept == popped) pop_best(s, n - popped++);
-        held += s->score[s->heap[n - 1 - kept]];
-        kept++;
-    }
-    *sum = held;
-    return kept;
+    return o->top_p < 1 ? select_best(s, n, wanted, false, sum) : n;
 }
 
 int32_t sampler_next(Sampler *s, const float *logp)
 {
-    int32_t best, n = gather(s, logp, &best);
-    if (n == 0 || s->options.temperature <= 0) return best;
-    double sum = weigh(s, n, best);
-    int32_t kept = keep_best(s, n, &sum);
+    int32_t best = score_all(s, logp);
+    if (best < 0 || s->options.temperature <= 0) return best;
+    double sum = weigh(s, best), held;
+    int32_t kept = keep_best(s, &sum);
     double at = rng_uniform(&s->rng) * sum;
-    for (int32_t i = 0; i < kept; i++) {
-        int32_t id = s->heap[n - 1 - i];
-        at -= s->score[id];
-        if (at < 0) return id;
-    }
-    return best; /* rounding left a remainder */
+    return s->candidate[select_best(s, kept, at, false, &held) - 1];
 }

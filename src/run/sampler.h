@@ -20,8 +20,9 @@ typedef struct Sampler {
     SamplerOptions options;
     int32_t vocab_size;
     Rng rng;
-    double *score;                  /* (vocab_size) log p after penalty and temperature */
-    int32_t *heap;                  /* (vocab_size) candidates, the best at the root */
+    float *score;                   /* (vocab_size) log p after the penalty */
+    float *weight;                  /* (vocab_size) exp((score - best) / temperature) */
+    int32_t *candidate;             /* (vocab_size) ids that are left */
     uint16_t *repeats;              /* (vocab_size) how often each id is in the window */
     int32_t recent[SAMPLER_WINDOW]; /* a ring of the last noted tokens */
     int64_t noted;
@@ -33,6 +34,9 @@ void sampler_free(Sampler *s);
 
 /* Puts a token (0 <= token < vocab_size) into the window of the repetition penalty. */
 void sampler_note(Sampler *s, int32_t token);
+/* Empties the window; or makes it the other sampler's, of the same vocabulary. */
+void sampler_clear(Sampler *s);
+void sampler_note_as(Sampler *s, const Sampler *other);
 /* logp: (vocab_size) log-probabilities, up to a common constant only when there is no repetition
  * penalty; -INFINITY forbids a token and NaN counts as that. Returns the chosen id, or -1 when
  * every token is forbidden. Equal candidates are ranked by id. */

@@ -8,7 +8,7 @@
 #include "model/config.h"
 
 typedef struct TrainOptions {
-    int threads;       /* 0: one per core */
+    int threads;       /* 0: one per physical core */
     bool fresh;        /* move an old run of this name aside instead of going on from it */
     const char *again; /* the command that goes on from an interruption, for messages */
 } TrainOptions;

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "run/bf16_tell.h"
 #include "run/checkpoint.h"
 #include "run/train_data.h"
 #include "run/train_log.h"
@@ -22,7 +23,9 @@ static int machine_open(Trainer *t, const TrainOptions *options, Err *err)
 {
     BackendOptions o = {.threads = options->threads,
                         .bf16 = t->cfg.model.compute_dtype == COMPUTE_BF16};
-    return backend_open(&t->be, &o, err);
+    TRY(backend_open(&t->be, &o, err));
+    bf16_tell(backend_bf16_emulated(t->be));
+    return 0;
 }
 
 static void report_skipped(void *context, const char *folder, const char *why)

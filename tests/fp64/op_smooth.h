@@ -12,7 +12,7 @@ static size_t product(int a, int b, int c)
 
 static Param param_in(const OpCase *c, Dual w, size_t n)
 {
-    return (Param){w.v, w.t, c->per_sequence ? n : 0};
+    return (Param){.v = w.v, .t = w.t, .step = c->per_sequence ? n : 0};
 }
 
 /* ------------------------------------------------------------------------------ linear */

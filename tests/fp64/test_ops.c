@@ -18,6 +18,12 @@ static const OpCase table[] = {
     {.op = &op_linear, .B = 3, .R = 1, .C = 9, .N = 17, .add = true},
     {.op = &op_linear, .B = 3, .R = 4, .C = 6, .N = 5, .per_sequence = true},
     {.op = &op_linear, .B = 2, .R = 1, .C = 1, .N = 3, .per_sequence = true, .add = true},
+    {.op = &op_linear, .B = 1, .R = 1, .C = 203, .N = 331}, /* shared out to threads, by rows */
+    {.op = &op_linear, .B = 1, .R = 8, .C = 130, .N = 301, .add = true},
+    {.op = &op_linear, .B = 2, .R = 5, .C = 37, .N = 1029, .per_sequence = true},
+    {.op = &op_linear, .B = 1, .R = 1, .C = 11, .N = 4500}, /* by columns */
+    {.op = &op_linear, .B = 1, .R = 3, .C = 4101, .N = 13, .add = true},
+    {.op = &op_linear, .B = 1, .R = 9, .C = 7, .N = 12}, /* no longer few rows */
     {.op = &op_rmsnorm, .B = 1, .R = 1, .C = 1},
     {.op = &op_rmsnorm, .B = 1, .R = 2, .C = 17},
     {.op = &op_rmsnorm, .B = 2, .R = 3, .C = 9, .add = true},
@@ -61,6 +67,9 @@ static const OpCase table[] = {
     {.op = &op_attention, .B = 2, .R = 9, .C = 2, .H = 1, .local = 4},
     {.op = &op_attention, .B = 1, .R = 7, .C = 2, .H = 2, .past = 3, .local = 5, .position = 8},
     {.op = &op_attention, .B = 1, .R = 9, .C = 4, .H = 1, .local = 6, .window = 3, .position = 6},
+    {.op = &op_attention, .B = 2, .R = 1, .C = 19, .H = 3, .past = 401, .pad = 2, .window = 350},
+    {.op = &op_attention, .B = 1, .R = 4, .C = 16, .H = 2, .past = 611, .position = 611},
+    {.op = &op_attention, .B = 2, .R = 2, .C = 8, .H = 2, .past = 90, .local = 40, .position = 90},
     {.op = &op_attention, .B = 1, .R = 70, .C = 4, .H = 1, .past = 5, .window = 6, .position = 5},
     {.op = &op_attention, .B = 1, .R = 131, .C = 2, .H = 1},
     {.op = &op_attention, .B = 1, .R = 90, .C = 20, .H = 1, .past = 150, .pad = 3, .window = 101},
@@ -219,13 +228,36 @@ static void test_sum_squares(void **state)
     free(x);
 }
 
+static void test_log_sum_exp(void **state)
+{
+    enum { V = 40001 };
+    Backend *be = *state;
+    const int sizes[] = {1, 2, 4096, 4097, V};
+    Rng rng;
+    rng_seed(&rng, 13, 0);
+    real *z = random_reals(&rng, V);
+    z[4096] = -INFINITY;
+    for (int i = 0; i < ARRAY_LEN(sizes); i++) {
+        for (int shift = -2000; shift <= 2000; shift += 2000) { /* exp of it is no number */
+            long double sum = 0;
+            double got;
+            for (int j = 0; j < sizes[i]; j++) sum += expl((long double)z[j]);
+            for (int j = 0; j < sizes[i]; j++) z[j] += (real)shift;
+            be->ops->log_sum_exp(be, &got, z, sizes[i]);
+            for (int j = 0; j < sizes[i]; j++) z[j] -= (real)shift;
+            assert_true(fabsl((long double)got - logl(sum) - shift) < 1e-10L);
+        }
+    }
+    free(z);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_table),        cmocka_unit_test(test_rope_far),
         cmocka_unit_test(test_loss_seeds),   cmocka_unit_test(test_cross_entropy_large),
         cmocka_unit_test(test_add_and_rows), cmocka_unit_test(test_adamw),
-        cmocka_unit_test(test_sum_squares),
+        cmocka_unit_test(test_sum_squares),  cmocka_unit_test(test_log_sum_exp),
     };
     Backend *be = open_backend();
     for (int i = 0; i < ARRAY_LEN(tests); i++) ((struct CMUnitTest *)tests)[i].initial_state = be;

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -137,8 +138,105 @@ static void reading_equals_evaluation(void **state)
     backend_close(be);
 }
 
+/* Readers that have read prompts of different lengths, then side by side, against the same alone:
+ * greedy, so that a token that differs would lead astray for good. */
+static void check_side_by_side(Backend *be, const Case *c, bool learn)
+{
+    enum { STREAMS = 3, STEPS = 20 };
+    static const size_t lengths[STREAMS] = {1, 17, 9};
+    Model *m = make_model(be, c);
+    Reader *together[STREAMS], *alone[STREAMS];
+    Err err;
+    Rng rng;
+    rng_seed(&rng, 6, 0);
+    for (int b = 0; b < STREAMS; b++) {
+        int32_t prompt[17];
+        for (int i = 0; i < ARRAY_LEN(prompt); i++) prompt[i] = (int32_t)rng_below(&rng, VOCAB);
+        assert_int_equal(reader_create(&together[b], m, learn, 0, &err), 0);
+        assert_int_equal(reader_create(&alone[b], m, learn, 0, &err), 0);
+        assert_int_equal(reader_feed(together[b], prompt, lengths[b], NULL, &err), 0);
+        assert_int_equal(reader_feed(alone[b], prompt, lengths[b], NULL, &err), 0);
+    }
+    for (int step = 0; step < STEPS; step++) {
+        float logp[STREAMS][VOCAB], wanted[VOCAB];
+        int32_t token[STREAMS];
+        /* the second one leaves half way: those that are left are not neighbours */
+        int n = step < STEPS / 2 ? 3 : 2;
+        Reader *active[STREAMS] = {together[0], n == 3 ? together[1] : together[2], together[2]};
+        assert_int_equal(readers_logprobs(active, n, logp[0], &err), 0);
+        for (int b = 0; b < n; b++) {
+            Reader *one = alone[n == 3 ? b : 2 * b];
+            assert_int_equal(reader_logprobs(one, wanted, &err), 0);
+            token[b] = 0;
+            for (int i = 0; i < VOCAB; i++) {
+                if (fabs((double)logp[b][i] - (double)wanted[i]) > 1e-6)
+                    fail_msg("%s: stream %d, step %d: %g instead of %g", c->name, b, step,
+                             (double)logp[b][i], (double)wanted[i]);
+                if (wanted[i] > wanted[token[b]]) token[b] = i;
+            }
+            assert_int_equal(reader_feed(one, &token[b], 1, NULL, &err), 0);
+        }
+        if (readers_feed(active, n, token, &err) < 0) fail_msg("%s", err.text);
+    }
+    for (int b = 0; b < STREAMS; b++) {
+        ReaderCounters x, y;
+        reader_counters(together[b], &x);
+        reader_counters(alone[b], &y);
+        assert_int_equal(x.tokens, y.tokens);
+        assert_int_equal(x.steps, y.steps);
+        assert_true(!learn || x.steps > 0 || c->chunk > STEPS);
+        reader_free(together[b]);
+        reader_free(alone[b]);
+    }
+    model_free(m);
+}
+
+static void side_by_side_equals_alone(void **state)
+{
+    (void)state;
+    Backend *be;
+    BackendOptions o = {.threads = 2};
+    Err err;
+    assert_int_equal(backend_open(&be, &o, &err), 0);
+    for (int i = 0; i < ARRAY_LEN(cases); i++) {
+        check_side_by_side(be, &cases[i], false);
+        if (cases[i].mode == TRAIN_META) check_side_by_side(be, &cases[i], true);
+    }
+    backend_close(be);
+}
+
+static void side_by_side_refuses(void **state)
+{
+    (void)state;
+    Backend *be;
+    BackendOptions o = {.threads = 1};
+    Err err;
+    const int32_t token[2] = {1, VOCAB}, good[2] = {1, 2};
+    assert_int_equal(backend_open(&be, &o, &err), 0);
+    Model *m = make_model(be, &cases[0]), *other = make_model(be, &cases[0]);
+    Reader *r[2], *foreign;
+    assert_int_equal(reader_create(&r[0], m, true, 0, &err), 0);
+    assert_int_equal(reader_create(&r[1], m, true, 0, &err), 0);
+    assert_int_equal(reader_create(&foreign, other, true, 0, &err), 0);
+    assert_int_equal(readers_feed((Reader *[]){r[0], r[0]}, 2, good, &err), -1);
+    assert_int_equal(readers_feed((Reader *[]){r[0], foreign}, 2, good, &err), -1);
+    assert_int_equal(readers_feed(r, 2, token, &err), -1);
+    assert_non_null(strstr(err.text, "reader 1 of 2"));
+    ReaderCounters c;
+    reader_counters(r[0], &c);
+    assert_int_equal(c.tokens, 0);
+    reader_free(r[0]);
+    reader_free(r[1]);
+    reader_free(foreign);
+    model_free(m);
+    model_free(other);
+    backend_close(be);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(reading_equals_evaluation)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(reading_equals_evaluation),
+                                       cmocka_unit_test(side_by_side_equals_alone),
+                                       cmocka_unit_test(side_by_side_refuses)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,12 @@
 
 #include "ops/ops.h"
 
+enum { FEW_ROWS = 8 }; /* bound by reading the weight; from 16 on the library is as fast */
+
+/* product.c: y = x w (+ y), w (K, N), or (N, K) when transposed: read once where x has few rows. */
+void weight_product(Backend *be, real *y, const real *x, const real *w, bool transposed, int R,
+                    int K, int N, bool add);
+
 /* linear.c: y = x w                                  x: (B, R, K)  w: (K, N)  y: (B, R, N) */
 void linear_forward(Backend *be, Dual y, Dual x, Param w, int B, int R, int K, int N);
 /* add: dx is added to instead of written. */

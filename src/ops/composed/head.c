@@ -23,25 +23,23 @@ static Rows rows_at(const Head *h, int b, size_t row, int n)
     r.x = (Dual){h->x.v + at, ahead(h->x.t, at)};
     r.dx = (Dual){ahead(h->dx.v, at), ahead(h->dx.t, at)};
     r.seed = (Dual){ahead(h->seed.v, row), ahead(h->seed.t, row)};
-    r.w = (Param){h->w.v + (size_t)b * h->w.step, ahead(h->w.t, (size_t)b * h->w.step), 0};
-    r.dw =
-        (Param){ahead(h->dw.v, (size_t)b * h->dw.step), ahead(h->dw.t, (size_t)b * h->dw.step), 0};
+    r.w = (Param){.v = param_of(h->w, b), .t = ahead(h->w.t, (size_t)b * h->w.step)};
+    r.dw = (Param){.v = ahead(h->dw.v, (size_t)b * h->dw.step),
+                   .t = ahead(h->dw.t, (size_t)b * h->dw.step)};
     return r;
 }
 
-/* z = a-side times the weights, or its transpose; the tied matrix is stored transposed. */
+/* z = x W, dx = dz W^T; the tied matrix is stored transposed. */
 static void times_weight(Backend *be, const Head *h, real *z, const real *x, const real *w, int n,
-                         real beta)
+                         bool add)
 {
-    gemm(be, N_, h->tied ? T_ : N_, n, h->V, h->C, 1, x, h->C, w, h->tied ? h->C : h->V, beta, z,
-         h->V);
+    weight_product(be, z, x, w, h->tied, n, h->C, h->V, add);
 }
 
 static void times_weight_back(Backend *be, const Head *h, real *dx, const real *dz, const real *w,
-                              int n, real beta)
+                              int n, bool add)
 {
-    gemm(be, N_, h->tied ? N_ : T_, n, h->C, h->V, 1, dz, h->V, w, h->tied ? h->C : h->V, beta, dx,
-         h->C);
+    weight_product(be, dx, dz, w, !h->tied, n, h->V, h->C, add);
 }
 
 static void add_weight_gradient(Backend *be, const Head *h, real *dw, const real *x, const real *dz,
@@ -56,11 +54,11 @@ static void add_weight_gradient(Backend *be, const Head *h, real *dw, const real
 static Dual logits(Backend *be, const Head *h, const Rows *r)
 {
     Dual z = {.v = h->logits.v};
-    times_weight(be, h, z.v, r->x.v, r->w.v, r->n, 0);
+    times_weight(be, h, z.v, r->x.v, r->w.v, r->n, false);
     if (!r->x.t && !r->w.t) return z;
     z.t = h->logits.t;
-    if (r->x.t) times_weight(be, h, z.t, r->x.t, r->w.v, r->n, 0);
-    if (r->w.t) times_weight(be, h, z.t, r->x.v, r->w.t, r->n, r->x.t ? 1 : 0);
+    if (r->x.t) times_weight(be, h, z.t, r->x.t, r->w.v, r->n, false);
+    if (r->w.t) times_weight(be, h, z.t, r->x.v, r->w.t, r->n, r->x.t != NULL);
     return z;
 }
 
@@ -69,11 +67,11 @@ static Dual logits(Backend *be, const Head *h, const Rows *r)
  * slot carries, so the block is run once per slot by the caller. */
 static void gradients(Backend *be, const Head *h, const Rows *r, Dual dz)
 {
-    if (dz.v && r->dx.v) times_weight_back(be, h, r->dx.v, dz.v, r->w.v, r->n, 0);
+    if (dz.v && r->dx.v) times_weight_back(be, h, r->dx.v, dz.v, r->w.v, r->n, false);
     if (dz.v && r->dw.v) add_weight_gradient(be, h, r->dw.v, r->x.v, dz.v, r->n);
     if (dz.t && r->dx.t) {
-        times_weight_back(be, h, r->dx.t, dz.t, r->w.v, r->n, 0);
-        if (r->w.t && dz.v) times_weight_back(be, h, r->dx.t, dz.v, r->w.t, r->n, 1);
+        times_weight_back(be, h, r->dx.t, dz.t, r->w.v, r->n, false);
+        if (r->w.t && dz.v) times_weight_back(be, h, r->dx.t, dz.v, r->w.t, r->n, true);
     }
     if (dz.t && r->dw.t) {
         add_weight_gradient(be, h, r->dw.t, r->x.v, dz.t, r->n);
@@ -105,5 +103,5 @@ void head_loss(Backend *be, const Head *h)
 
 void head_logits(Backend *be, const Head *h, int b, real *z, const real *x, int N)
 {
-    times_weight(be, h, z, x, h->w.v + (size_t)b * h->w.step, N, 0);
+    times_weight(be, h, z, x, param_of(h->w, b), N, false);
 }

@@ -1,0 +1,135 @@
+/* The list of bfloat16 copies: few and long, so that a walk through it costs nothing beside one
+ * product. */
+#include "backend/bf16_copy.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/gemm_bf16.h" // defines: bf16_pack, bf16_round_bits
+
+typedef struct Copy {
+    const real *of; /* (n) */
+    size_t n;
+    int keepers;
+    real *data; /* room for (n) of uint16_t */
+} Copy;
+
+struct Bf16Copies {
+    int n, room;
+    Copy *copy;
+};
+
+/* Elements of `real` that hold n of bfloat16. */
+static size_t room_for(size_t n)
+{
+    return (n * sizeof(uint16_t) + sizeof(real) - 1) / sizeof(real);
+}
+
+static bool keeps_copies(const Backend *be)
+{
+    return be->bf16 && sizeof(real) == sizeof(float);
+}
+
+size_t bf16_copy_bytes(const Backend *be, size_t n)
+{
+    return keeps_copies(be) ? room_for(n) * sizeof(real) : 0;
+}
+
+static Copy *copy_of(const Backend *be, const real *x)
+{
+    struct Bf16Copies *all = be->bf16_copies;
+    for (int i = 0; all && i < all->n; i++)
+        if (all->copy[i].of == x) return &all->copy[i];
+    return NULL;
+}
+
+static Copy *copy_new(Backend *be)
+{
+    if (!be->bf16_copies) be->bf16_copies = calloc(1, sizeof *be->bf16_copies);
+    struct Bf16Copies *all = be->bf16_copies;
+    CHECK(all, "out of memory");
+    if (all->n == all->room) {
+        all->room = all->room ? 2 * all->room : 8;
+        all->copy = realloc(all->copy, (size_t)all->room * sizeof *all->copy);
+        CHECK(all->copy, "out of memory");
+    }
+    return &all->copy[all->n++];
+}
+
+/* With the CPU's instruction a block is a row of bf16_pack. */
+static void round_all(const Backend *be, uint16_t *to, const real *x, size_t n)
+{
+    enum { BLOCK = 4096 };
+    int64_t blocks = (int64_t)(n / BLOCK);
+    size_t rest = (size_t)blocks * BLOCK;
+#ifndef TTT_FP64
+    if (be->gemm_cache) {
+        bf16_pack(to, x, (int)blocks, BLOCK, BLOCK, 1);
+        bf16_pack(to + rest, x + rest, 1, (int)(n - rest), (int)(n - rest), 1);
+        return;
+    }
+#endif
+    (void)be;
+#pragma omp parallel for schedule(static) if (blocks > 16)
+    for (int64_t b = 0; b < blocks; b++)
+        for (size_t i = (size_t)b * BLOCK; i < (size_t)(b + 1) * BLOCK; i++)
+            to[i] = (uint16_t)(bf16_round_bits((float)x[i]) >> 16);
+    for (size_t i = rest; i < n; i++) to[i] = (uint16_t)(bf16_round_bits((float)x[i]) >> 16);
+}
+
+void bf16_copy_keep(Backend *be, const real *x, size_t n)
+{
+    if (!keeps_copies(be) || n == 0) return;
+    Copy *c = copy_of(be, x);
+    if (!c) {
+        c = copy_new(be);
+        *c = (Copy){.of = x, .n = n, .data = backend_alloc(be, room_for(n))};
+    }
+    CHECK(c->n == n, "a copy of %zu elements is kept, not of %zu", c->n, n);
+    c->keepers++;
+    bf16_copy_refresh(be, x, n);
+}
+
+void bf16_copy_refresh(Backend *be, const real *x, size_t n)
+{
+    struct Bf16Copies *all = be->bf16_copies;
+    for (int i = 0; all && i < all->n; i++) {
+        Copy *c = &all->copy[i];
+        if (x + n <= c->of || x >= c->of + c->n) continue;
+        size_t from = x > c->of ? (size_t)(x - c->of) : 0;
+        size_t to = x + n < c->of + c->n ? (size_t)(x + n - c->of) : c->n;
+        round_all(be, (uint16_t *)(void *)c->data + from, c->of + from, to - from);
+    }
+}
+
+static void copy_free(Backend *be, Copy *c)
+{
+    backend_free(be, c->data, room_for(c->n));
+}
+
+void bf16_copy_drop(Backend *be, const real *x)
+{
+    Copy *c = copy_of(be, x);
+    if (!c || --c->keepers > 0) return;
+    copy_free(be, c);
+    *c = be->bf16_copies->copy[--be->bf16_copies->n];
+}
+
+void bf16_copies_free(Backend *be)
+{
+    struct Bf16Copies *all = be->bf16_copies;
+    for (int i = 0; all && i < all->n; i++) copy_free(be, &all->copy[i]);
+    if (all) free(all->copy);
+    free(all);
+}
+
+const uint16_t *bf16_copy_find(const Backend *be, const real *x, size_t n)
+{
+    const struct Bf16Copies *all = be->bf16_copies;
+    for (int i = 0; all && i < all->n; i++) {
+        const Copy *c = &all->copy[i];
+        if (x >= c->of && x + n <= c->of + c->n)
+            return (const uint16_t *)(const void *)c->data + (x - c->of);
+    }
+    return NULL;
+}

@@ -1,0 +1,15 @@
+/* How many threads make sense: physical cores, since two threads of one core share what products
+ * and memory are bound by. */
+#ifndef TTT_BACKEND_CORES_H
+#define TTT_BACKEND_CORES_H
+
+#include <sched.h>
+
+/* Cores that the CPUs of the set belong to, by the system's description of them in
+ * ROOT/cpuN/topology; a CPU that is not described counts as a core. At least 1. */
+int cores_of(const cpu_set_t *set, const char *root);
+
+/* The same of the CPUs that this process may use. */
+int cores_usable(void);
+
+#endif

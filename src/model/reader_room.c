@@ -1,0 +1,51 @@
+/* The one room that a model's readers share: activations and scratch of a pass. */
+#include <stdlib.h>
+
+#include "model/reader_state.h"
+
+static void room_layout(ReaderRoom *room, const Model *m)
+{
+    const ModelConfig *c = &m->cfg.model;
+    Arena a = {.base = room->memory};
+    size_t C = (size_t)c->hidden_size, rows = (size_t)room->rows, S = (size_t)room->streams;
+    lead_layout_shared(&room->lead, &a, m, 1, room->rows);
+    tail_layout(&room->tail, &a, m, 1, room->rows, false);
+    block_scratch_layout(&room->scratch, &a, m, 1, room->rows, false);
+    room->rope = arena_take(&a, rows * C / (size_t)c->num_attention_heads);
+    room->next = arena_take(&a, m->inner.size);
+    room->g = arena_take(&a, m->inner.size);
+    room->norm = arena_take(&a, 1);
+    room->hidden = arena_take(&a, S * C);
+    room->logits = arena_take(&a, S * (size_t)c->output_size);
+    room->elements = a.used;
+}
+
+void reader_room_free(Model *m)
+{
+    ReaderRoom *room = m->room;
+    if (!room) return;
+    backend_free(m->be, room->memory, room->elements);
+    free(room->lead.acts);
+    free(room->tail.acts);
+    free(room);
+    m->room = NULL;
+}
+
+ReaderRoom *reader_room(Model *m, int streams)
+{
+    if (m->room && m->room->streams >= streams) return m->room;
+    reader_room_free(m);
+    ReaderRoom *room = m->room = calloc(1, sizeof *room);
+    CHECK(room, "out of memory");
+    size_t layers = (size_t)m->cfg.model.num_hidden_layers;
+    int chunk = (int)m->cfg.model.mini_batch_size;
+    room->streams = streams;
+    room->rows = chunk > streams ? chunk : streams;
+    room->lead.acts = calloc(layers + 1, sizeof *room->lead.acts);
+    room->tail.acts = calloc(layers + 1, sizeof *room->tail.acts);
+    CHECK(room->lead.acts && room->tail.acts, "out of memory");
+    room_layout(room, m);
+    room->memory = backend_alloc(m->be, room->elements);
+    room_layout(room, m);
+    return room;
+}

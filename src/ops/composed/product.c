@@ -1,0 +1,13 @@
+/* A product with a weight: by the kernel that streams the weight where x has few rows, and by the
+ * backend's library where arithmetic is what takes time. */
+#include "ops/composed/composed.h"
+
+void weight_product(Backend *be, real *y, const real *x, const real *w, bool transposed, int R,
+                    int K, int N, bool add)
+{
+    if (R <= FEW_ROWS)
+        be->ops->rows_product(be, y, x, w, transposed, R, K, N, add);
+    else
+        gemm(be, N_, transposed ? T_ : N_, R, N, K, 1, x, K, w, transposed ? K : N, add ? 1 : 0, y,
+             N);
+}
