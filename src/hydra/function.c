@@ -104,7 +104,7 @@ static int as_choice(Call *c, HyValue *out)
 
 static int cast_value(Call *c, Cast *cast, HyValue *out)
 {
-    HyValue v;
+    HyValue v = {0};
     if (c->n > 0 && c->named[0].node) return fail(c, "both a value and value=");
     if (c->n == 0 && !c->named[0].node) return fail(c, "a value is missing");
     if (c->n > 1) {

@@ -236,7 +236,10 @@ static int take_alias(Loader *l, struct fy_event *event, int line)
     for (const Anchor *x = l->anchors; x && name && !node; x = x->next) {
         if (strcmp(x->name, name) == 0) node = x->node;
     }
-    if (!node) return fail(l, line, "an alias (*name) without its anchor (&name) before it");
+    if (!node)
+        return fail(l, line,
+                    "an alias (*name) without its anchor (&name) before it; quote the text if it "
+                    "starts with '*'");
     for (int i = 0; i < l->depth; i++) {
         if (l->open[i].node == node) return fail(l, line, "an alias within its own anchor");
     }

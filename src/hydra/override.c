@@ -143,6 +143,7 @@ static int parse_primitive(Parser *p, bool is_key, HyNode **out)
 static int parse_item(Parser *p, HyNode **out)
 {
     HyValue value;
+    *out = NULL;
     TRY(parse_element(p, &value));
     if (value.sweep != HY_ONE) return fail(p, "a sweep within a list or map has no meaning");
     *out = value.node;
@@ -159,7 +160,7 @@ static bool skip(Parser *p, Word wanted)
 
 static int parse_list(Parser *p, HyValue *out)
 {
-    HyNode *item;
+    HyNode *item = NULL;
     out->node = hy_new(p->arena, HY_LIST);
     if (skip(p, WORD_BRACKET_CLOSE)) return 0;
     do {
@@ -171,7 +172,7 @@ static int parse_list(Parser *p, HyValue *out)
 
 static int parse_map(Parser *p, HyValue *out)
 {
-    HyNode *key, *item;
+    HyNode *key, *item = NULL;
     out->node = hy_new(p->arena, HY_MAP);
     if (skip(p, WORD_BRACE_CLOSE)) return 0;
     do {
@@ -248,7 +249,7 @@ static int parse_element(Parser *p, HyValue *out)
 
 static int parse_value(Parser *p, HyValue *out)
 {
-    HyNode *item;
+    HyNode *item = NULL;
     TRY(parse_element(p, out));
     if (skip(p, WORD_COMMA)) {
         HyNode *list = hy_new(p->arena, HY_LIST);

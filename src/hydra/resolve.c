@@ -114,10 +114,10 @@ static HyNode *fill(HyEval *e, HyNode *node, int depth, bool strict)
         err_wrap(e->err, "%s: '%s'", hy_where(e->arena, node), hy_full_key(e->arena, node));
         return NULL;
     }
-    if (hy_is_container(value)) return fill_container(e, value, depth, strict);
-    HyNode *made = hy_copy(e->arena, value);
+    bool box = hy_is_container(value);
+    HyNode *made = box ? fill_container(e, value, depth, strict) : hy_copy(e->arena, value);
     if (!made) {
-        hy_check_size(e->arena, e->err);
+        if (!box) hy_check_size(e->arena, e->err);
         return NULL;
     }
     made->final = made->kind == HY_TEXT && !hy_is_missing(made);
