@@ -9,7 +9,7 @@
 #include "hydra/refer.h"
 #include "hydra/scalar.h"
 
-enum { MAX_DEPTH = 64, MAX_ENTRIES = 4096, MAX_PARTS = 4096 };
+enum { MAX_DEPTH = 64, MAX_ENTRIES = 4096 };
 
 /* A changed choice of a group, from the command line or from an "override" line. */
 typedef struct Choice Choice;
@@ -354,12 +354,6 @@ static int option_missing(Builder *b, const HyEntry *e)
                    *some ? some : "none");
 }
 
-static bool is_missing(const HyEntry *e)
-{
-    const char *name = hy_entry_name(e);
-    return name && strcmp(name, "???") == 0;
-}
-
 static int expand_file(Builder *b, HyEntry *e, bool referred)
 {
     HyFile *file;
@@ -372,7 +366,7 @@ static int expand_file(Builder *b, HyEntry *e, bool referred)
     }
     TRY(choice_note(b, e));
     if (!hy_entry_name(e)) return 0;
-    if (is_missing(e)) return b->skip_missing ? 0 : option_missing(b, e);
+    if (hy_entry_is_missing(e)) return b->skip_missing ? 0 : option_missing(b, e);
     if (!file) {
         e->deleted = e->optional;
         return e->optional ? 0 : not_found(b, e);
@@ -400,43 +394,8 @@ static int expand(Builder *b, HyEntry *e, const HyEntry *parent, bool referred)
     return rc;
 }
 
-/* --- the result --------------------------------------------------------------------------------*/
-
-static int part_add(Builder *b, const HyEntry *tree, const HyEntry *above, const HyEntry *e)
-{
-    HyDefaults *d = b->out;
-    if (e->deleted || !hy_entry_name(e) || is_missing(e)) return 0;
-    if (d->n == MAX_PARTS) return err_set(b->err, "more than %d files", MAX_PARTS);
-    bool self = hy_entry_is_self(e);
-    const HyEntry *named = self ? tree : e, *parent = self ? above : tree;
-    HyPart part = {.config = hy_entry_config(b->arena, named),
-                   .package = hy_entry_package(b->arena, named, true),
-                   .parent = parent && !parent->is_root ? hy_entry_config(b->arena, parent) : NULL,
-                   .is_self = self,
-                   .primary = named->primary};
-    if (!self && e->is_group) part.override_key = hy_entry_key(b->arena, e);
-    for (int i = 0; part.override_key && i < d->n; i++) {
-        const char *key = d->part[i].override_key;
-        if (!key || strcmp(key, part.override_key) != 0) continue;
-        return err_set(b->err, "%s: '%s' is chosen more than once", e->place, key);
-    }
-    d->part[d->n++] = part;
-    return 0;
-}
-
-static int walk(Builder *b, const HyEntry *e, const HyEntry *above)
-{
-    if (e->n_children <= 0) return part_add(b, above, NULL, e);
-    for (int i = 0; i < e->n_children; i++) {
-        const HyEntry *c = e->child[i];
-        if (c->n_children <= 0) {
-            TRY(part_add(b, e, above, c));
-        } else {
-            TRY(walk(b, c, e));
-        }
-    }
-    return 0;
-}
+/* --- what was not used
+ * --------------------------------------------------------------------------*/
 
 static int change_unused(Builder *b, const Choice *change)
 {
@@ -483,7 +442,6 @@ int hy_defaults(HyRepo *r, const char *primary, const HyOverride *overrides, int
     *b = (Builder){.arena = a, .repo = r, .skip_missing = skip_missing, .out = out, .err = r->err};
     *out = (HyDefaults){.tree = root, .choices = hy_new(a, HY_MAP)};
     out->value = hy_alloc(a, ((size_t)n + 1) * sizeof *out->value);
-    out->part = hy_alloc(a, MAX_PARTS * sizeof *out->part);
     for (int i = 0; i < n; i++) TRY(take_override(b, &overrides[i]));
     *hydra = (HyEntry){.group = "hydra/config", .place = "built-in", .n_children = -1};
     *main = (HyEntry){.group = primary, .place = primary, .primary = true, .n_children = -1};
@@ -497,6 +455,6 @@ int hy_defaults(HyRepo *r, const char *primary, const HyOverride *overrides, int
     }
     TRY(expand(b, main, NULL, false));
     TRY(expand(b, hydra, NULL, false));
-    TRY(walk(b, root, NULL));
-    return all_used(b);
+    TRY(all_used(b));
+    return hy_defaults_parts(a, out, b->err);
 }

@@ -2,11 +2,7 @@
  * unless they start with '/' or "_global_". */
 #include "hydra/defaults_entry.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-#include "hydra/defaults.h"
 
 static const char global[] = "_global_";
 
@@ -180,34 +176,8 @@ void hy_entry_header(HyArena *a, HyEntry *e, const char *header)
     e->header = absolute ? header : hy_format(a, "%s.%s", global, header);
 }
 
-/* --- for people ----*/
-
-static void tree_print(FILE *out, HyArena *a, const HyEntry *e, int depth)
+bool hy_entry_is_missing(const HyEntry *e)
 {
-    if (!e->is_root) {
-        bool self = hy_entry_is_self(e);
-        fprintf(out, "%*s", 2 * depth, "");
-        if (self)
-            fputs("_self_", out);
-        else if (e->is_group)
-            fprintf(out, "%s: %s", hy_entry_key(a, e), e->value ? e->value : "null");
-        else
-            fputs(hy_entry_config(a, e), out);
-        fputs(e->n_children > 0 ? ":\n" : "\n", out);
-    }
-    for (int i = 0; i < e->n_children; i++)
-        tree_print(out, a, e->child[i], depth + (e->is_root ? 0 : 1));
-}
-
-char *hy_defaults_tree(HyArena *a, const HyDefaults *d)
-{
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-    CHECK(out, "out of memory for a configuration");
-    tree_print(out, a, d->tree, 0);
-    fclose(out);
-    char *copy = hy_copy_text(a, text, size);
-    free(text);
-    return copy;
+    const char *name = hy_entry_name(e);
+    return name && strcmp(name, "???") == 0;
 }

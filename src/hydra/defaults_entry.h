@@ -2,11 +2,9 @@
 #ifndef TTT_HYDRA_DEFAULTS_ENTRY_H
 #define TTT_HYDRA_DEFAULTS_ENTRY_H
 
-#include "hydra/source.h"
+#include "hydra/defaults.h"
 
-struct HyEntry;
-
-typedef struct HyEntry {
+struct HyEntry {
     bool is_group, is_root; /* "group: option", or a file's path alone; the root holds both trees */
     const char *group;      /* a group, or a path */
     const char *value;      /* of a group: its option; NULL: none */
@@ -16,14 +14,15 @@ typedef struct HyEntry {
     const char *parent_group, *parent_package;
     bool optional, override, primary, appended, deleted;
     const char *place; /* "file:line", or "override" */
-    struct HyEntry **child;
+    HyEntry **child;
     int n_children; /* -1: never expanded; it stands for itself */
-} HyEntry;
+};
 
 /* Reads a line "group: option", "override group@package: option", "path", "_self_". */
 int hy_entry_read(HyArena *a, const HyNode *line, HyEntry *out, Err *err);
 void hy_entry_place(HyArena *a, HyEntry *e, const char *parent_group, const char *parent_package);
 bool hy_entry_is_self(const HyEntry *e);
+bool hy_entry_is_missing(const HyEntry *e); /* its option is ??? */
 /* The folder of its options, the file it names, the place of its values. */
 const char *hy_entry_group(HyArena *a, const HyEntry *e);
 const char *hy_entry_config(HyArena *a, const HyEntry *e);
@@ -33,5 +32,8 @@ const char *hy_entry_key(HyArena *a, const HyEntry *e);
 /* Its option, or the file's name; NULL: none. */
 const char *hy_entry_name(const HyEntry *e);
 void hy_entry_header(HyArena *a, HyEntry *e, const char *header);
+
+/* Fills the list of d from its tree. */
+int hy_defaults_parts(HyArena *a, HyDefaults *d, Err *err);
 
 #endif

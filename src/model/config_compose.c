@@ -3,11 +3,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 #include "base/file.h"
 #include "base/names.h"
 #include "hydra/load.h"
+#include "hydra/scalar.h"
 #include "model/config_table.h"
 #include "model/config_tree.h"
 
@@ -124,6 +126,71 @@ int config_take(Config *c, HyConfig *h, Err *err)
     return draft_finish(&draft, c, err);
 }
 
+/* A value as its key's type: what stands in Config, but ??? and null stay. */
+static HyNode *typed_value(HyArena *a, const Config *c, const ConfigKey *key, const HyNode *from)
+{
+    char text[CONFIG_VALUE_MAX];
+    if (hy_is_container(from) || hy_is_missing(from) || from->kind == HY_NULL) return NULL;
+    if (key->offset >= 0) {
+        config_key_get(c, key, text, sizeof text);
+    } else {
+        snprintf(text, sizeof text, "%s", hy_str(a, from));
+    }
+    const char *copy = hy_copy_text(a, text, strlen(text));
+    switch (key->type) {
+    case KEY_BOOL:
+        return hy_new_bool(a, strchr("tTyY1", *copy) || strcasecmp(copy, "on") == 0);
+    case KEY_INT:
+    case KEY_INT_NULL:
+        return hy_int_of_text(a, copy);
+    case KEY_FLOAT:
+        return hy_float_of_text(a, copy);
+    default:
+        return hy_new_text(a, copy);
+    }
+}
+
+static void typed_put(HyArena *a, const Config *c, const Draft *d, HyNode *tree)
+{
+    int n;
+    const ConfigKey *keys = config_keys(&n);
+    for (int i = 0; i < n; i++) {
+        HyNode *made = d->value[i] ? typed_value(a, c, &keys[i], d->value[i]) : NULL;
+        if (made) hy_put(a, tree, keys[i].name, made);
+        if (made) made->final = true;
+    }
+}
+
+HyNode *config_typed(HyConfig *h, const Config *c, Err *err)
+{
+    Draft draft = {.arena = h->arena};
+    HyEval eval = hy_eval_job(h, err);
+    HyNode *tree = hy_resolve(&eval, h->job, false);
+    if (!tree || draft_read(&draft, tree, "", err) < 0) return NULL;
+    typed_put(h->arena, c, &draft, tree);
+    return tree;
+}
+
+int config_check_missing(HyConfig *h, HyNode *tree, Err *err)
+{
+    int n;
+    const ConfigKey *keys = config_keys(&n);
+    for (int i = 0; i < n; i++) {
+        HyNode *value = keys[i].offset >= 0 ? hy_find(tree, keys[i].name) : NULL;
+        if (value) TRY(hy_check_missing(h->arena, value, err));
+    }
+    return 0;
+}
+
+static bool is_changed(HyArena *a, const ConfigKey *key, const HyNode *value)
+{
+    Err ignored;
+    if (!value || hy_is_missing(value)) return false;
+    const HyNode *usual = hy_yaml_plain(a, key->text, &ignored);
+    if (!*key->text) return value->kind != HY_TEXT || *value->text;
+    return !usual || !hy_equal(usual, value);
+}
+
 const char *config_idle(HyConfig *h)
 {
     int n, count = 0;
@@ -133,7 +200,8 @@ const char *config_idle(HyConfig *h)
     const char *list = "";
     if (draft_read(&draft, h->job, "", &ignored) < 0) return NULL;
     for (int i = 0; i < n; i++) {
-        if (keys[i].offset != CONFIG_NO_EFFECT || !is_given(draft.value[i])) continue;
+        if (keys[i].offset != CONFIG_NO_EFFECT || !is_changed(h->arena, &keys[i], draft.value[i]))
+            continue;
         if (count++ < IDLE_SHOWN)
             list = hy_format(h->arena, "%s%s%s", list, count > 1 ? ", " : "", keys[i].name);
     }

@@ -110,7 +110,9 @@ void config_sections_print(FILE *out, const ConfigKey *keys, int n)
         last = keys[i].name;
         indent(out, depth_of(last));
         fprintf(out, "%s: ", strrchr(last, '.') + 1);
-        if (is_text)
+        if (strcmp(keys[i].name, "model.output_size") == 0)
+            fputs("${model.vocab_size}", out); /* unless it is given */
+        else if (is_text)
             config_quote(out, keys[i].text);
         else
             fputs(keys[i].text, out);

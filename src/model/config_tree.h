@@ -10,6 +10,11 @@
 char *config_base(void);
 /* The configuration from the tree's values, references filled in, checked by the table. */
 int config_take(Config *c, HyConfig *h, Err *err);
+/* The tree with references filled in and every value of its row's type, to print; c is what
+ * config_take made of it. NULL on failure. */
+HyNode *config_typed(HyConfig *h, const Config *c, Err *err);
+/* Fails when a key that means something here is still ???. */
+int config_check_missing(HyConfig *h, HyNode *tree, Err *err);
 /* One line about the keys that are set and have no effect here; NULL: none. In h's arena. */
 const char *config_idle(HyConfig *h);
 /* Options for a composition from one folder of ours; base is config_base's. */

@@ -114,6 +114,15 @@ static int folder_take(int *lock, const char *folder, bool fresh, Err *err)
     return folder_lock(lock, folder, err);
 }
 
+int train_folder_open_at(TrainFolder *f, const char *folder, bool fresh, Err *err)
+{
+    f->locks[0] = f->locks[1] = -1;
+    TRY(path_join(f->run, sizeof f->run, "", folder, err));
+    TRY(path_join(f->checkpoints, sizeof f->checkpoints, folder, "checkpoints", err));
+    TRY(folder_take(&f->locks[0], f->run, fresh, err));
+    return dir_make(f->checkpoints, err);
+}
+
 int train_folder_open(TrainFolder *f, const TrainingConfig *t, bool fresh, Err *err)
 {
     f->locks[0] = f->locks[1] = -1;

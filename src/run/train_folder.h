@@ -17,6 +17,8 @@ typedef struct TrainFolder {
 /* Makes and locks the folders. fresh: what is there is first moved to NAME.old-N. Fails with the
  * number of the process that holds the lock. */
 int train_folder_open(TrainFolder *f, const TrainingConfig *t, bool fresh, Err *err);
+/* The same in a folder that has no name of an experiment. */
+int train_folder_open_at(TrainFolder *f, const char *folder, bool fresh, Err *err);
 void train_folder_close(TrainFolder *f);
 
 /* Where the checkpoints of another run are: `name` in the same family, or FAMILY/NAME. */
