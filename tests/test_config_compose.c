@@ -165,8 +165,8 @@ static void faults_are_named(void **state)
         {"+experiment=type", "experiment/type.yaml:3: model.hidden_size = wide"},
         {"+experiment=group", "experiment/group.yaml:2: no defaults list has 'modle'; did you mean "
                               "'model'?"},
-        {"modle=a", "there is no key 'modle'; did you mean 'model'?"},
-        {"model.nme=a", "there is no key 'model.nme'; did you mean 'model.name'?"},
+        {"modle=a", "unknown key 'modle'; did you mean 'model'?"},
+        {"model.nme=a", "unknown key 'model.nme'; did you mean 'model.name'?"},
         {"+model.nme=a", "override: unknown key 'model.nme'; did you mean 'model.name'?"},
         {"+model.name=a", "the key is there already"},
         {"training.optimizer_outer=1", "is a section"},

@@ -13,6 +13,7 @@
 #include "hydra/emit.h"
 #include "model/config.h"
 #include "model/config_tree.h"
+#include "run/train_folder.h"
 
 enum { MAX_OVERRIDES = 1024, MAX_FILES = 3 };
 
@@ -60,26 +61,38 @@ static bool flag_at(HyConfig *h, const char *key)
     return value && value->kind == HY_BOOL && value->truth;
 }
 
+/* The whole path of the run's folder, in out; folder NULL: the one that the configuration names,
+ * "" while it names none. */
+static int output_dir(char out[PATH_MAX], const Config *cfg, const char *folder, Err *err)
+{
+    char here[PATH_MAX], named[PATH_MAX];
+    out[0] = 0;
+    if (!folder) {
+        if (!cfg->training.exp_name[0]) return 0; /* the run itself says so in its own order */
+        TRY(train_folder_path(named, &cfg->training, err));
+        folder = named;
+    }
+    if (!getcwd(here, sizeof here)) return file_error(err, "find", ".");
+    return path_join(out, PATH_MAX, *folder == '/' ? "" : here,
+                     folder + (strncmp(folder, "./", 2) == 0 ? 2 : 0), err);
+}
+
 /* folder: NULL where the configuration names the run's folder. */
 static int run(TrainJobs *jobs, HyConfig *h, const Config *cfg, const char *folder, Err *err)
 {
     Kept kept = {0};
     TrainOptions options = jobs->options;
-    if (folder) {
-        if (*folder != '/') {
-            char here[PATH_MAX];
-            if (!getcwd(here, sizeof here)) return file_error(err, "find", ".");
-            folder = hy_format(h->arena, "%s/%s", here, folder);
-        }
-        hy_put(h->arena, h->hydra, "runtime.output_dir", hy_new_text(h->arena, folder));
-    }
+    char output[PATH_MAX];
+    TRY(output_dir(output, cfg, folder, err));
+    if (output[0]) hy_put(h->arena, h->hydra, "runtime.output_dir", hy_new_text(h->arena, output));
     hydra_keep(h, &kept);
-    options.folder = folder;
+    options.folder = folder ? output : NULL;
     options.files = kept.file;
     options.n_files = kept.n;
-    if (folder && flag_at(h, "job.chdir")) {
-        TRY(dir_make(folder, err));
-        if (chdir(folder) != 0) return file_error(err, "enter", folder);
+    if (output[0] && flag_at(h, "job.chdir")) {
+        options.folder = output; /* the same, wherever the process is */
+        TRY(dir_make(output, err));
+        if (chdir(output) != 0) return file_error(err, "enter", output);
     }
     return train_run(cfg, &options, err);
 }

@@ -125,9 +125,9 @@ static int no_key(HyEval *e, const HyOverride *o)
 {
     char shown[NAME_SHOWN_MAX], line[NAME_SHOWN_MAX];
     const char *near = hy_key_nearest(e->arena, e->root, o->key);
-    return err_set(e->err, "override: there is no key '%s'%s%s%s; to add it, write '%s%s'",
+    return err_set(e->err, "override: unknown key '%s'%s%s%s; to add it, write '+%s'",
                    name_show(shown, o->key), near ? "; did you mean '" : "", near ? near : "",
-                   near ? "'?" : "", o->change == HY_CHANGE ? "+" : "", name_show(line, o->line));
+                   near ? "'?" : "", name_show(line, o->line));
 }
 
 static int fail(HyEval *e, const HyOverride *o, const char *what)

@@ -21,6 +21,9 @@ int train_folder_open(TrainFolder *f, const TrainingConfig *t, bool fresh, Err *
 int train_folder_open_at(TrainFolder *f, const char *folder, bool fresh, Err *err);
 void train_folder_close(TrainFolder *f);
 
+/* The run's folder as the configuration names it; it need not be there. */
+int train_folder_path(char out[PATH_MAX], const TrainingConfig *t, Err *err);
+
 /* Where the checkpoints of another run are: `name` in the same family, or FAMILY/NAME. */
 int train_folder_checkpoints(char out[PATH_MAX], const TrainingConfig *t, const char *name,
                              Err *err);
