@@ -68,6 +68,7 @@ static int overrides_parse(HyConfig *c, const HyOptions *o, Err *err)
     for (int i = 0; i < o->n_overrides; i++) {
         HyOverride *x = &c->override[i];
         TRY(hy_override_parse(c->arena, o->overrides[i], x, err));
+        if (strstr(x->line, "${")) TRY(hy_check_reference(c->arena, x->line, err));
     }
     for (int i = 0; i < o->n_overrides; i++) {
         const HyOverride *x = &c->override[i];

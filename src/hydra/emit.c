@@ -53,11 +53,19 @@ static void yaml_children(Paper *p, const HyNode *node, int indent, bool first_p
         if (c != node->first || !first_placed) put_indent(p, indent);
         if (node->kind == HY_LIST) {
             put(p, "-");
-        } else {
+        } else if (c->key_kind != HY_TEXT || paper_is_simple_key(c->key)) {
             put_typed_key(p, c);
             put(p, ":");
+        } else {
+            put(p, "? ");
+            paper_put_text(p, c->key, indent + 2, false);
+            put(p, "\n");
+            put_indent(p, indent);
+            put(p, ":");
         }
-        yaml_value(p, c, indent, node->kind == HY_LIST);
+        bool split =
+            node->kind == HY_LIST || (c->key_kind == HY_TEXT && !paper_is_simple_key(c->key));
+        yaml_value(p, c, indent, split);
     }
 }
 

@@ -6,7 +6,7 @@
 
 #include "hydra/scalar.h"
 
-enum { WIDTH = 80 };
+enum { WIDTH = 80, KEY_MAX = 128, TAG_SIZE = 5 /* PyYAML counts "!!str" too */ };
 
 typedef struct Traits {
     bool plain, single;
@@ -85,7 +85,7 @@ static Traits traits_of(const char *text)
         bool first = s == text, last = !s[size];
         bool after = last || is_blank(code_at(s + size, &ignored));
         if (is_indicator(c, first, before, after)) t.plain = false;
-        if (!is_printable(c)) t.plain = t.single = false;
+        if (!is_printable(c) || (is_break(c) && c != '\n')) t.plain = t.single = false;
         if ((c == ' ' || is_break(c)) && (first || last)) t.plain = false;
         if (is_break(c)) t.plain = false;
         if ((c == ' ' && last_break) || (is_break(c) && last_space)) t.plain = t.single = false;
@@ -156,37 +156,56 @@ static bool stands_in_double(unsigned c)
     return (c >= ' ' && c <= '~') || (c >= 0xA0 && c <= 0xD7FF) || (c >= 0xE000 && c <= 0xFFFD);
 }
 
-/* Runs are written whole; where the next one would end beyond the width, the line ends before the
- * blank, or after an escape. */
+static int count_characters(const char *s, const char *end)
+{
+    int n = 0;
+    for (; s < end; s++) n += (*s & 0xC0) != 0x80;
+    return n;
+}
+
+/* What stands is kept back until a blank or an escape; a line that would become too long ends there
+ * with a backslash, and another one saves a blank at the start of the next. */
 static void put_double(Paper *p, const char *text, int indent, bool is_key)
 {
+    const char *start = text, *end = text;
     put(p, "\"");
-    for (const char *s = text; *s;) {
-        size_t size;
-        unsigned c = code_at(s, &size);
-        bool stands = stands_in_double(c);
-        if (stands && c != ' ') {
-            paper_put(p, s, size);
-        } else if (stands) {
-            bool fold = !is_key && s > text && s[1] && p->column > WIDTH;
-            if (fold) {
-                put(p, "\\");
-                new_line(p, indent);
-                put(p, "\\");
-            }
-            put(p, " ");
-        } else {
-            put_escape(p, c);
-            bool fold = !is_key && s[size] && s[size + 1] && p->column > WIDTH;
-            if (fold) {
-                put(p, "\\");
-                new_line(p, indent);
-                if (s[size] == ' ') put(p, "\\");
-            }
+    for (;;) {
+        size_t size = 1;
+        unsigned c = *end ? code_at(end, &size) : 0;
+        bool stands = *end && stands_in_double(c);
+        if (!stands) {
+            paper_put(p, start, (size_t)(end - start));
+            start = end;
         }
-        s += size;
+        if (!*end) break;
+        if (!stands) {
+            put_escape(p, c);
+            start = end + size;
+        }
+        bool inside = end > text && end[size];
+        int kept = stands ? count_characters(start, end) : -1; /* as PyYAML counts after an escape */
+        if (inside && !is_key && (c == ' ' || start >= end) && p->column + kept > WIDTH) {
+            if (start < end) {
+                paper_put(p, start, (size_t)(end - start));
+                start = end;
+            }
+            put(p, "\\");
+            new_line(p, indent);
+            if (*start == ' ') put(p, "\\");
+        }
+        end += size;
     }
     put(p, "\"");
+}
+
+bool paper_is_simple_key(const char *text)
+{
+    for (const char *s = text; *s;) {
+        size_t size;
+        if (is_break(code_at(s, &size))) return false;
+        s += size;
+    }
+    return *text && count_characters(text, text + strlen(text)) + TAG_SIZE < KEY_MAX;
 }
 
 void paper_put_text(Paper *p, const char *text, int indent, bool is_key)
