@@ -52,7 +52,7 @@ static int tree_make(void **state)
                                  "  - override /training: long\n  - _self_\n"
                                  "model: {suffix_len: 2}\ntraining: {data_seed: 9}\n");
     put("experiment/first.yaml", "# @package _global_\ndefaults:\n  - _self_\n"
-                                 "  - /experiment: second\nmodel: {name: first}\n");
+                                 "  - second\nmodel: {name: first}\n");
     put("experiment/second.yaml", "# @package _global_\nmodel: {name: second, rope_theta: 7}\n");
     put("experiment/loop.yaml", "# @package _global_\ndefaults: [loop]\n");
     put("experiment/wrong.yaml", "# @package _global_\n\nmodel:\n  hiden_size: 3\n");
@@ -99,9 +99,8 @@ static void later_values_win(void **state)
         {{"model=b"}, "model.hidden_size", "128"},
         {{"model=b"}, "model.num_attention_heads", "4"},
         {{"model=b", "model=a"}, "model.name", "a"},
-        {{"training=null"}, "training.total_steps", "2500"},
+        {{"~training"}, "training.total_steps", "2500"},
         {{"+experiment=one/b"}, "model.hidden_size", "128"},
-        {{"experiment=one/b"}, "model.hidden_size", "128"},
         {{"+experiment=one/b"}, "training.total_steps", "1000"},
         {{"+experiment=one/b"}, "training.data_seed", "9"},
         {{"+experiment=one/b"}, "training.exp_name", "b-long"},
@@ -110,7 +109,7 @@ static void later_values_win(void **state)
         {{"+experiment=one/b", "model.name=mine"}, "training.exp_name", "mine-long"},
         {{"training.data_seed=3", "+experiment=one/b"}, "training.data_seed", "3"},
         {{"training.data_seed=3", "training.data_seed=4"}, "training.data_seed", "4"},
-        {{"+training.data_seed=3"}, "training.data_seed", "3"},
+        {{"~training.data_seed"}, "training.data_seed", "0"},
         {{"++training.data_seed=3"}, "training.data_seed", "3"},
         {{"+experiment=first"}, "model.name", "second"},
         {{"+experiment=first"}, "model.rope_theta", "7.0"},
@@ -132,7 +131,7 @@ static void references_are_filled_in(void **state)
         const char *overrides[4], *key, *value;
     } cases[] = {
         {{"training.seq_length=${model.hidden_size}"}, "training.seq_length", "64"},
-        {{"model.name=x${model.vocab_size}y${model.prime}"}, "model.name", "x100yfalse"},
+        {{"model.name=x${model.vocab_size}y${model.prime}"}, "model.name", "x100yFalse"},
         {{"model.name=${training.exp_name}", "training.exp_name=${model.rope_theta}"},
          "model.name",
          "10000.0"},
@@ -155,29 +154,34 @@ static void faults_are_named(void **state)
 {
     (void)state;
     static const char *const cases[][2] = {
-        {"model=c", "no model 'c' in"},
+        {"model=c", "config.yaml:2: no model 'c'; there is a, b"},
         {"+experiment=b", "did you mean 'one/b'?"},
         {"+experiment=secnd", "did you mean 'second'?"},
-        {"+experiment=../model/a", "no experiment"},
         {"+experiment=/etc/passwd", "no experiment"},
-        {"+experiment=loop", "files include each other"},
+        {"experiment=one/b", "to append it, write '+experiment=...'"},
+        {"+experiment=loop", "in a cycle"},
         {"+experiment=wrong", "experiment/wrong.yaml:4: unknown key 'model.hiden_size'; did you "
                               "mean 'model.hidden_size'?"},
         {"+experiment=type", "experiment/type.yaml:3: model.hidden_size = wide"},
-        {"+experiment=group", "experiment/group.yaml:2: defaults:"},
-        {"modle=a", "'modle' is neither a key"},
-        {"model.nme=a", "override: unknown key 'model.nme'; did you mean 'model.name'?"},
+        {"+experiment=group", "experiment/group.yaml:2: no defaults list has 'modle'; did you mean "
+                              "'model'?"},
+        {"modle=a", "unknown key 'modle'; did you mean 'model'?"},
+        {"model.nme=a", "unknown key 'model.nme'; did you mean 'model.name'?"},
+        {"+model.nme=a", "override: unknown key 'model.nme'; did you mean 'model.name'?"},
+        {"+model.name=a", "the key is there already"},
         {"training.optimizer_outer=1", "is a section"},
-        {"model.name", "not KEY=VALUE"},
-        {"=3", "not KEY=VALUE"},
-        {"~model.name", "cannot be deleted"},
+        {"model.name", "write KEY=VALUE"},
+        {"=3", "a key is missing"},
+        {"model.name=[a", "']' or ',' is missing"},
+        {"model.name=a,b", "add -m"},
+        {"~model.nothing", "no such key to delete"},
         {"model.name=${model.name}", "cycle"},
-        {"model.name=${model.nam}", "did you mean 'model.name'?"},
-        {"model.name=${training.spec_inner}", "is a list"},
-        {"model.name=${now:%Y}", "not a reference"},
-        {"model.name=${model.prime", "without a '}'"},
+        {"model.name=${model.nam}", "there is no 'model.nam'"},
+        {"model.name=${training.spec_inner}", "override: model.name = a list is not allowed"},
+        {"model.name=${nowe:%Y}", "no resolver 'nowe'; did you mean 'now'?"},
+        {"model.name='${model.prime'", "without '}'"},
         {"model.name=${oc.env:TTT_TEST_NOTHING}", "not set in the environment"},
-        {"model.hidden_size=${model.prime}", "model.hidden_size = false"},
+        {"model.hidden_size=${model.prime}", "model.hidden_size = False"},
     };
     for (int i = 0; i < ARRAY_LEN(cases); i++) {
         Config c, before;

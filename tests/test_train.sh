@@ -120,7 +120,7 @@ case_begin "SIGTERM and SIGINT finish the step, save, and say how to go on"
 for signal in TERM INT; do
     name="stop-$signal"
     train_until "[ \$(lines '$(run_dir "$name")/log.jsonl') -ge 50 ]" training.exp_name="$name" \
-        "model.name=it's tiny"
+        "model.name=\"it's tiny\""
     kill -s "$signal" "$background"
     wait "$background" || fail "exit status $? after SIG$signal: $(tail -n1 "$work/err")"
     background=""

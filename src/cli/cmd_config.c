@@ -1,80 +1,45 @@
 /* ttt config: prints a composed configuration, or the table of all keys. */
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "cli/command.h"
-#include "model/config.h"
+#include "cli/hydra_flags.h"
+#include "hydra/emit.h"
 #include "model/config_table.h"
+#include "model/config_tree.h"
 
 static const char help[] =
-    "usage: ttt config [--config-dir DIR] [--format yaml|json] [OVERRIDE...]\n"
+    "usage: ttt config [options] [OVERRIDE...]\n"
     "       ttt config --keys\n"
     "\n"
-    "Composes a configuration as `ttt train` would, checks it and prints it.\n"
+    "Composes a configuration as Hydra does and prints it. In ttt's own tree every value is "
+    "checked\n"
+    "against the table of keys, and references are filled in; another tree (--config-dir) has no\n"
+    "table, and keeps its references unless --resolve is given.\n"
     "\n"
-    "  OVERRIDE            model.suffix_len=2, model=small, +experiment=tiny/pretrain-tiny-e2e\n"
+    "  OVERRIDE            model.suffix_len=2, model=small, +experiment=tiny/pretrain-tiny-e2e,\n"
+    "                      ~key, ++key=value, 'key=[a, b]': the grammar of Hydra 1.3 "
+    "(docs/hydra.md)\n"
     "  --config-dir DIR    folder with config.yaml and its groups (default: $TTT_CONFIG_DIR,\n"
     "                      ./configs, or the one beside the program)\n"
+    "  --config-name NAME  the configuration in it (config)\n"
+    "  --resolve           fill in references\n"
+    "  --strict            refuse values that are still ??? (to be given)\n"
     "  --format FORMAT     yaml (default) or json\n"
+    "  --schema            check another tree by ttt's table too\n"
     "  --keys              the table of all keys in Markdown: type, default, meaning\n"
+    "  -m, --multirun      print the overrides of each job of a sweep, a JSON list per line\n"
+    "  -cp DIR, -cfg WHAT, -i WHAT, -p KEY: as in `ttt help train`\n"
     "\n"
     "example: ttt config +experiment=125m/pretrain/pretrain-125m-e2e training.total_steps=100\n";
 
-typedef struct Options {
-    const char *config_dir;
-    bool json, keys, help;
-} Options;
-
-static int usage_fail(const char *what)
-{
-    fprintf(stderr, "ttt config: %s; see `ttt help config`\n", what);
-    return -1;
-}
-
-static int options_read(Options *o, int argc, char **argv)
-{
-    static const struct option known[] = {{"config-dir", required_argument, NULL, 'd'},
-                                          {"format", required_argument, NULL, 'f'},
-                                          {"keys", no_argument, NULL, 'k'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {0}};
-    *o = (Options){0};
-    optind = 0;
-    opterr = 0;
-    for (int c; (c = getopt_long(argc, argv, "h", known, NULL)) != -1;) {
-        switch (c) {
-        case 'd':
-            o->config_dir = optarg;
-            break;
-        case 'k':
-            o->keys = true;
-            break;
-        case 'h':
-            o->help = true;
-            break;
-        case 'f':
-            o->json = strcmp(optarg, "json") == 0;
-            if (!o->json && strcmp(optarg, "yaml") != 0) {
-                return usage_fail("--format takes yaml or json");
-            }
-            break;
-        default:
-            return usage_fail("unknown option, or one without its value");
-        }
-    }
-    if (o->keys && optind < argc) return usage_fail("--keys takes no overrides");
-    return 0;
-}
-
-static int compose(Config *c, const Options *o, char **overrides, int n, Err *err)
-{
-    char folder[CFG_PATH];
-    TRY(config_dir_find(folder, sizeof folder, o->config_dir, err));
-    TRY(config_compose(c, folder, (const char *const *)overrides, n, err));
-    return config_check(c, err);
-}
+typedef struct Arguments {
+    HydraFlags hydra;
+    const char *format;
+    bool strict, keys, schema;
+} Arguments;
 
 /* Prints a text and frees it. */
 static int text_put(char *text)
@@ -86,17 +51,84 @@ static int text_put(char *text)
     return rc < 0 ? command_fail("config", &err) : EXIT_DONE;
 }
 
+/* The tree to print: with the table its checked values, else what was composed. */
+static HyNode *tree_make(HyConfig *h, const Arguments *a, bool checked, Err *err)
+{
+    Config c;
+    HyEval e = hy_eval_job(h, err);
+    HyNode *tree = h->job;
+    if (checked) {
+        if (config_take(&c, h, err) < 0 || config_check(&c, err) < 0) return NULL;
+        tree = config_typed(h, &c, err);
+    } else if (a->hydra.resolve) {
+        tree = hy_resolve(&e, h->job, a->strict);
+    }
+    if (!tree || !a->strict) return tree;
+    int rc = checked ? config_check_missing(h, tree, err) : hy_check_missing(h->arena, tree, err);
+    return rc < 0 ? NULL : tree;
+}
+
+static int jobs_print(HyConfig *h, Err *err)
+{
+    const HyNode *jobs = hy_sweep(h, err);
+    if (!jobs) return -1;
+    for (const HyNode *job = jobs->first; job; job = job->next) {
+        const char *line = "";
+        for (const HyNode *o = job->first; o; o = o->next) {
+            const char *text = hy_json(h->arena, o);
+            line = hy_format(h->arena, "%s%s%.*s", line, *line ? ", " : "",
+                             (int)strcspn(text, "\n"), text);
+        }
+        printf("[%s]\n", line);
+    }
+    return fflush(stdout) == 0 ? 0 : err_errno(err, "cannot write to standard output");
+}
+
+static int print(HyConfig *h, const Arguments *a, const HydraPlace *place, Err *err)
+{
+    if (hydra_flags_show(&a->hydra)) return hydra_show(h, &a->hydra, err);
+    if (a->hydra.multirun) return jobs_print(h, err);
+    HyNode *tree = tree_make(h, a, a->schema || place->ours, err);
+    if (!tree) return -1;
+    bool json = strcmp(a->format, "json") == 0;
+    fputs(json ? hy_json(h->arena, tree) : hy_yaml(h->arena, tree), stdout);
+    return fflush(stdout) == 0 ? 0 : err_errno(err, "cannot write to standard output");
+}
+
+static int compose(const Arguments *a, char **overrides, int n, Err *err)
+{
+    HyConfig h = {0};
+    HydraPlace place;
+    char *base = config_base();
+    HyOptions o = config_options("", base, (const char *const *)overrides, n);
+    o.job = "config";
+    o.multirun = a->hydra.multirun;
+    int rc = hydra_place(&o, &place, &a->hydra, err);
+    if (rc == 0 && !a->schema && !place.ours) o.base = NULL;
+    if (rc == 0) rc = hy_compose(&h, &o, err);
+    if (rc == 0) rc = print(&h, a, &place, err);
+    hy_config_free(&h);
+    free(base);
+    return rc;
+}
+
 static int run(int argc, char **argv)
 {
-    Options o;
-    Config c;
     Err err;
-    if (options_read(&o, argc, argv) < 0) return EXIT_USAGE;
-    if (o.help) return fputs(help, stdout) < 0 ? EXIT_FAULT : EXIT_DONE;
-    if (o.keys) return text_put(config_keys_markdown());
-    if (compose(&c, &o, argv + optind, argc - optind, &err) < 0)
-        return command_fail("config", &err);
-    return text_put(o.json ? config_json(&c) : config_text(&c));
+    Arguments a = {.format = "yaml"};
+    const Option table[] = {
+        {"format", OPTION_TEXT, &a.format, 0, 0},
+        {"strict", OPTION_FLAG, &a.strict, 0, 0},
+        {"schema", OPTION_FLAG, &a.schema, 0, 0},
+        {"keys", OPTION_FLAG, &a.keys, 0, 0},
+    };
+    int n = hydra_flags_parse(argc, argv, &a.hydra, table, ARRAY_LEN(table));
+    if (n < 0) return EXIT_USAGE;
+    if (strcmp(a.format, "yaml") != 0 && strcmp(a.format, "json") != 0)
+        return options_usage("config", "--format takes yaml or json");
+    if (a.keys && n > 0) return options_usage("config", "--keys takes no overrides");
+    if (a.keys) return text_put(config_keys_markdown());
+    return compose(&a, argv + 1, n, &err) < 0 ? command_fail("config", &err) : EXIT_DONE;
 }
 
 const Command command_config = {

@@ -4,14 +4,12 @@
 #include <string.h>
 
 #include "cli/command.h"
-#include "cli/options.h"
-#include "model/config.h"
-#include "run/train.h"
+#include "cli/train_jobs.h"
 
 enum { MAX_THREADS = 4096, AGAIN_MAX = 1 << 14 };
 
 static const char help[] =
-    "usage: ttt train [--config-dir DIR] [--threads N] [--fresh] OVERRIDES...\n"
+    "usage: ttt train [options] OVERRIDES...\n"
     "\n"
     "Trains a model as configured, into <exp_dir>/<exp_folder>/<exp_name>/: model/ (for eval, "
     "read\n"
@@ -22,10 +20,22 @@ static const char help[] =
     "\n"
     "  OVERRIDES         a.b=c sets a key, +experiment=NAME takes an experiment; `ttt help "
     "config`\n"
-    "  --config-dir DIR  where config.yaml and its groups are\n"
     "  --threads N       default: one per physical core; the number shapes the last bits of the "
     "results\n"
     "  --fresh           start over; the old run folder is kept as NAME.old-1\n"
+    "  -m, --multirun    run every combination of a=1,2 b=range(3) one after the other, each in\n"
+    "                    hydra.sweep.dir/hydra.sweep.subdir\n"
+    "Hydra's own flags (docs/hydra.md):\n"
+    "  -cn, --config-name NAME  the primary configuration (config)\n"
+    "  -cp, --config-path DIR   the folder it is in, instead of ttt's own\n"
+    "  -cd, --config-dir DIR    a folder of more groups; the whole tree, if it holds NAME.yaml\n"
+    "  -c, --cfg WHAT           show the job's, hydra's or all configuration instead of running\n"
+    "      --resolve            with --cfg: references filled in\n"
+    "  -p, --package KEY        with --cfg: only what is below KEY\n"
+    "  -i, --info [WHAT]        show defaults, defaults-tree, config, searchpath or all\n"
+    "The run's folder is training.exp_dir/exp_folder/exp_name, or hydra.run.dir where it is "
+    "given;\n"
+    "its .hydra/ holds config.yaml, hydra.yaml and overrides.yaml.\n"
     "\n"
     "Kept checkpoints: every training.save_milestone_freq steps one is written; the newest two "
     "and\n"
@@ -65,40 +75,23 @@ static void again_make(char *out, size_t size, int argc, char **argv)
         if (strcmp(argv[i], "--fresh") != 0) append_word(out, size, argv[i]);
 }
 
-static int train(const char *config_dir, const TrainOptions *options, char **overrides,
-                 int n_overrides)
-{
-    Err err;
-    Config cfg;
-    char dir[CFG_PATH];
-    if (config_dir_find(dir, sizeof dir, config_dir, &err) < 0 ||
-        config_compose(&cfg, dir, (const char *const *)overrides, n_overrides, &err) < 0 ||
-        config_check(&cfg, &err) < 0)
-        return command_fail("train", &err);
-    if (cfg.training.eval_mode) {
-        err_set(&err, "training.eval_mode=true asks for no training; use `ttt eval`");
-        return command_fail("train", &err);
-    }
-    if (train_run(&cfg, options, &err) < 0) return command_fail("train", &err);
-    return EXIT_DONE;
-}
-
 static int run(int argc, char **argv)
 {
     char again[AGAIN_MAX];
-    const char *config_dir = NULL;
     int64_t threads = 0;
-    TrainOptions options = {.again = again};
+    Err err;
+    TrainJobs jobs = {.options.again = again};
     const Option table[] = {
-        {"config-dir", OPTION_TEXT, &config_dir, 0, 0},
         {"threads", OPTION_INT, &threads, 1, MAX_THREADS},
-        {"fresh", OPTION_FLAG, &options.fresh, 0, 0},
+        {"fresh", OPTION_FLAG, &jobs.options.fresh, 0, 0},
     };
     again_make(again, sizeof again, argc, argv); /* before the operands are moved to the front */
-    int n = options_parse(argc, argv, table, ARRAY_LEN(table));
+    int n = hydra_flags_parse(argc, argv, &jobs.hydra, table, ARRAY_LEN(table));
     if (n < 0) return EXIT_USAGE;
-    options.threads = (int)threads;
-    return train(config_dir, &options, argv + 1, n);
+    jobs.options.threads = (int)threads;
+    jobs.overrides = (const char *const *)(argv + 1);
+    jobs.n_overrides = n;
+    return train_jobs_run(&jobs, &err) < 0 ? command_fail("train", &err) : EXIT_DONE;
 }
 
 const Command command_train = {

@@ -25,12 +25,19 @@ int options_usage(const char *name, const char *fmt, ...)
     return EXIT_USAGE;
 }
 
+/* The long name alone. */
+static const char *long_name(const Option *o, char out[NAME_SHOWN_MAX])
+{
+    snprintf(out, NAME_SHOWN_MAX, "%.*s", (int)strcspn(o->name, ","), o->name);
+    return out;
+}
+
 static int unknown(const char *command, const char *given, const Option *table, int n)
 {
     CHECK(n <= MAX_OPTIONS, "command %s has too many options", command);
     const char *names[MAX_OPTIONS];
-    for (int i = 0; i < n; i++) names[i] = table[i].name;
-    char shown[NAME_SHOWN_MAX];
+    char all[MAX_OPTIONS][NAME_SHOWN_MAX], shown[NAME_SHOWN_MAX];
+    for (int i = 0; i < n; i++) names[i] = long_name(&table[i], all[i]);
     const char *bare = given + strspn(given, "-");
     const char *near = name_nearest(bare, names, n);
     options_usage(command, "unknown option %s%s%s%s", name_show(shown, given),
@@ -61,23 +68,24 @@ static bool real_set(const Option *o, const char *text)
 
 static int bad_value(const char *command, const Option *o, const char *text)
 {
-    char shown[NAME_SHOWN_MAX];
+    char shown[NAME_SHOWN_MAX], name[NAME_SHOWN_MAX];
     name_show(shown, text);
+    long_name(o, name);
     switch (o->kind) {
     case OPTION_INT:
     case OPTION_REAL:
-        options_usage(command, "--%s takes %s from %.15g to %.15g, not '%s'", o->name,
+        options_usage(command, "--%s takes %s from %.15g to %.15g, not '%s'", name,
                       o->kind == OPTION_INT ? "a whole number" : "a number", o->min, o->max, shown);
         break;
     case OPTION_LIST:
-        options_usage(command, "--%s is empty, or given more than %d times", o->name,
-                      TEXT_LIST_MAX);
+        options_usage(command, "--%s is empty, or given more than %d times", name, TEXT_LIST_MAX);
         break;
     case OPTION_TEXT:
-        options_usage(command, "--%s is empty", o->name);
+    case OPTION_WORD:
+        options_usage(command, "--%s is empty", name);
         break;
     case OPTION_FLAG:
-        options_usage(command, "--%s takes no value", o->name);
+        options_usage(command, "--%s takes no value", name);
         break;
     }
     return -1;
@@ -95,6 +103,7 @@ static bool option_set(const Option *o, const char *value)
     case OPTION_REAL:
         return real_set(o, value);
     case OPTION_TEXT:
+    case OPTION_WORD:
         *(const char **)o->to = value;
         return *value != 0;
     case OPTION_LIST:
@@ -105,23 +114,42 @@ static bool option_set(const Option *o, const char *value)
     return false;
 }
 
+/* Whether "--name" or "-short" is this option. */
+static bool option_is(const Option *o, const char *given, size_t length)
+{
+    const char *comma = strchr(o->name, ',');
+    const char *name = given[1] == '-' ? o->name : comma ? comma + 1 : "";
+    size_t size = given[1] == '-' ? strcspn(o->name, ",") : strlen(name);
+    size_t dashes = given[1] == '-' ? 2 : 1;
+    return size == length - dashes && strncmp(name, given + dashes, size) == 0;
+}
+
+/* The value in the next argument: any for most options, only a bare word for an optional one. */
+static const char *value_next(char **argv, int argc, int *i, const Option *o)
+{
+    const char *next = *i + 1 < argc ? argv[*i + 1] : NULL;
+    bool word = next && *next && !strpbrk(next, "=~+") && *next != '-';
+    if (o->kind == OPTION_WORD && !word) return "all";
+    if (next) ++*i;
+    return next;
+}
+
 /* Takes the option at argv[*i] and, where it is the next argument, its value. */
 static int option_take(char **argv, int argc, int *i, const Option *table, int n)
 {
-    const char *given = argv[*i], *name = given + 2, *equals = strchr(name, '=');
-    size_t length = equals ? (size_t)(equals - name) : strlen(name);
+    const char *given = argv[*i], *equals = strchr(given, '=');
+    size_t length = equals ? (size_t)(equals - given) : strlen(given);
     const Option *o = NULL;
     for (int k = 0; k < n; k++)
-        if (strncmp(table[k].name, name, length) == 0 && table[k].name[length] == 0) o = &table[k];
+        if (option_is(&table[k], given, length)) o = &table[k];
     if (o == NULL) return unknown(argv[0], given, table, n);
     if (o->kind == OPTION_FLAG && equals) return bad_value(argv[0], o, equals + 1);
     const char *value = equals ? equals + 1 : NULL;
+    if (o->kind != OPTION_FLAG && value == NULL) value = value_next(argv, argc, i, o);
     if (o->kind != OPTION_FLAG && value == NULL) {
-        if (*i + 1 == argc) {
-            options_usage(argv[0], "--%s needs a value", o->name);
-            return -1;
-        }
-        value = argv[++*i];
+        char name[NAME_SHOWN_MAX];
+        options_usage(argv[0], "--%s needs a value", long_name(o, name));
+        return -1;
     }
     return option_set(o, value) ? 0 : bad_value(argv[0], o, value);
 }
@@ -136,8 +164,6 @@ int options_parse(int argc, char **argv, const Option *table, int n)
             argv[++operands] = argv[i];
         } else if (strcmp(arg, "--") == 0) {
             ended = true;
-        } else if (arg[1] != '-') {
-            return unknown(argv[0], arg, table, n);
         } else {
             TRY(option_take(argv, argc, &i, table, n));
         }

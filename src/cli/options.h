@@ -1,5 +1,5 @@
-/* GNU long options from a table: --name VALUE, --name=VALUE, flags, "--" before operands that start
- * with a dash. Options and operands may be mixed. */
+/* Options from a table: --name VALUE, --name=VALUE, flags, short names with one dash (-cn VALUE),
+ * "--" before operands that start with a dash. Options and operands may be mixed. */
 #ifndef TTT_CLI_OPTIONS_H
 #define TTT_CLI_OPTIONS_H
 
@@ -18,13 +18,14 @@ typedef struct TextList {
 typedef enum OptionKind {
     OPTION_FLAG, /* bool */
     OPTION_TEXT, /* const char *, not empty */
+    OPTION_WORD, /* as TEXT, or alone: then "all"; a word without '=' after it is its value */
     OPTION_LIST, /* TextList: may be given several times */
     OPTION_INT,  /* int64_t from min to max */
     OPTION_REAL  /* double from min to max */
 } OptionKind;
 
 typedef struct Option {
-    const char *name; /* without the dashes */
+    const char *name; /* without the dashes; "config-name,cn" has a short name too */
     OptionKind kind;
     void *to;        /* set when the option is given; holds the default before */
     double min, max; /* |bounds| of OPTION_INT stay below 2^53 */

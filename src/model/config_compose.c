@@ -1,309 +1,287 @@
-/* Composition: config.yaml names a file per group, experiments change those choices and add values,
- * overrides come last. The part of Hydra's rules that training configurations use:
- *   defaults: [- GROUP: OPTION, - OPTION (same group), - /GROUP: OPTION, - override /GROUP: OPTION,
- *   - _self_ (else at the end)], "# @package _global_", ${key} and ${oc.env:NAME,default}. */
-#include <limits.h>
+/* Our configuration from a tree: Hydra's composition on top of the key table's defaults, then each
+ * value checked by its row. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include <time.h>
 
 #include "base/file.h"
 #include "base/names.h"
-#include "model/config_draft.h"
-#include "model/config_group.h"
+#include "hydra/load.h"
+#include "hydra/scalar.h"
+#include "model/config_table.h"
+#include "model/config_tree.h"
 
-enum {
-    MAX_DOCS = 256,
-    MAX_CHOICES = 32,
-    MAX_DEPTH = 16,
-    GROUP_MAX = 64,
-    WHERE_MAX = CFG_PATH + 32
-};
+enum { KEY_MAX = 256, IDLE_SHOWN = 12 };
 
-typedef struct Choice {
-    char group[GROUP_MAX]; /* "": config.yaml's own values */
-    char option[CFG_TEXT];
-    bool fixed; /* named by an override, which no file changes */
-} Choice;
+static const char base_name[] = "default"; /* what hydra calls the base's place */
 
-typedef struct Composer {
-    const char *dir;
-    YamlDoc *docs[MAX_DOCS];
-    int n_docs;
-    Choice choices[MAX_CHOICES];
-    int n_choices;
-    Draft draft;
-    Err *err;
-} Composer;
+/* Per row the value that the tree has for it; NULL: none. */
+typedef struct Draft {
+    HyArena *arena;
+    const HyNode *value[CONFIG_KEYS_MAX];
+} Draft;
 
-/* One line of a defaults list. */
-typedef struct Entry {
-    const YamlNode *node;
-    bool self, override;
-    char group[GROUP_MAX]; /* "": the group of the file itself */
-    char option[CFG_TEXT]; /* "": none (null) */
-} Entry;
-
-static int entry_fail(const Composer *x, const YamlNode *node, const char *what)
-{
-    char where[WHERE_MAX];
-    return err_set(x->err, "%s: defaults: %s", yaml_where(node, where, sizeof where), what);
-}
-
-static int doc_keep(Composer *x, YamlDoc *doc)
-{
-    if (!doc) return -1;
-    if (x->n_docs == MAX_DOCS) {
-        yaml_free(doc);
-        return err_set(x->err, "more than %d files and overrides; compose from fewer", MAX_DOCS);
-    }
-    x->docs[x->n_docs++] = doc;
-    return 0;
-}
-
-static const YamlDoc *doc_open(Composer *x, const char *group, const char *option)
-{
-    if (doc_keep(x, group_read(x->dir, group, option, x->err)) < 0) return NULL;
-    return x->docs[x->n_docs - 1];
-}
-
-static int text_take(const Composer *x, const YamlNode *node, const char *text, char *out,
-                     size_t size)
-{
-    if (strlen(text) >= size) return entry_fail(x, node, "a name is too long");
-    memcpy(out, text, strlen(text) + 1);
-    return 0;
-}
-
-/* Reads "- _self_", "- OPTION", "- [override ][/]GROUP: OPTION". */
-static int entry_read(const Composer *x, const YamlNode *node, Entry *e)
-{
-    static const char override[] = "override ";
-    const YamlNode *pair = node->kind == YAML_MAP ? node->first : NULL;
-    *e = (Entry){.node = node};
-    if (node->kind == YAML_SCALAR && !yaml_is_null(node)) {
-        e->self = strcmp(node->text, "_self_") == 0;
-        if (e->self) return 0;
-        return text_take(x, node, node->text, e->option, sizeof e->option);
-    }
-    if (!pair || pair->next || pair->kind != YAML_SCALAR) {
-        return entry_fail(x, node, "write `- group: option`, `- option` or `- _self_`");
-    }
-    const char *group = pair->key;
-    if (strncmp(group, override, sizeof override - 1) == 0) {
-        e->override = true;
-        group += sizeof override - 1;
-    }
-    group += *group == '/';
-    TRY(text_take(x, node, group, e->group, sizeof e->group));
-    if (!group_exists(x->dir, e->group)) return entry_fail(x, node, "no such group folder");
-    if (yaml_is_null(pair)) return 0;
-    return text_take(x, node, pair->text, e->option, sizeof e->option);
-}
-
-/* The first entry of a document's defaults list; NULL: it has none. */
-static int defaults_of(const Composer *x, const YamlDoc *doc, const YamlNode **first)
-{
-    *first = NULL;
-    if (doc->root->kind != YAML_MAP) return 0;
-    for (const YamlNode *child = doc->root->first; child; child = child->next) {
-        if (strcmp(child->key, "defaults") != 0) continue;
-        if (child->kind != YAML_LIST) return entry_fail(x, child, "must be a list");
-        *first = child->first;
-    }
-    return 0;
-}
-
-static Choice *choice_find(Composer *x, const char *group)
-{
-    for (int i = 0; i < x->n_choices; i++) {
-        if (strcmp(x->choices[i].group, group) == 0) return &x->choices[i];
-    }
-    return NULL;
-}
-
-static int choice_add(Composer *x, const char *group, const char *option, bool fixed)
-{
-    if (x->n_choices == MAX_CHOICES) return err_set(x->err, "more than %d groups", MAX_CHOICES);
-    Choice *choice = &x->choices[x->n_choices++];
-    snprintf(choice->group, sizeof choice->group, "%s", group);
-    snprintf(choice->option, sizeof choice->option, "%s", option);
-    choice->fixed = fixed;
-    return 0;
-}
-
-/* --- first: which file of each group
- * ------------------------------------------------------------*/
-
-static int root_choices(Composer *x, const YamlDoc *root)
-{
-    const YamlNode *node;
-    TRY(defaults_of(x, root, &node));
-    for (; node; node = node->next) {
-        Entry e;
-        TRY(entry_read(x, node, &e));
-        if (!e.self && !e.group[0]) return entry_fail(x, node, "name the group: `- group: option`");
-        if (choice_find(x, e.group)) return entry_fail(x, node, "a group stands here twice");
-        TRY(choice_add(x, e.group, e.option, false));
-    }
-    return choice_find(x, "") ? 0 : choice_add(x, "", "", false);
-}
-
-/* Follows the "override" entries of a chosen file and of the files it includes. */
-static int choices_change(Composer *x, const char *group, const char *option, int depth)
-{
-    const YamlNode *node;
-    const YamlDoc *doc = doc_open(x, group, option);
-    if (!doc) return -1;
-    TRY(defaults_of(x, doc, &node));
-    for (; node; node = node->next) {
-        Entry e;
-        TRY(entry_read(x, node, &e));
-        if (e.self || !e.option[0]) continue;
-        if (!e.override) {
-            if (depth == MAX_DEPTH) return entry_fail(x, node, "files include each other");
-            TRY(choices_change(x, e.group[0] ? e.group : group, e.option, depth + 1));
-            continue;
-        }
-        Choice *choice = choice_find(x, e.group);
-        if (!choice) return entry_fail(x, node, "override of a group that config.yaml lacks");
-        if (!choice->fixed) snprintf(choice->option, sizeof choice->option, "%s", e.option);
-    }
-    return 0;
-}
-
-/* --- then: their values, in order
- * ---------------------------------------------------------------*/
-
-static int self_merge(Composer *x, const YamlDoc *doc, const char *group)
-{
-    char package[GROUP_MAX];
-    const char *given = doc->package;
-    snprintf(package, sizeof package, "%s", *given ? given : group);
-    if (strcmp(given, "_global_") == 0) package[0] = 0;
-    for (char *s = package; *s; s++) {
-        if (*s == '/') *s = '.';
-    }
-    return draft_merge(&x->draft, doc->root, package, x->err);
-}
-
-static int file_merge(Composer *x, const char *group, const char *option, int depth)
-{
-    const YamlNode *node;
-    const YamlDoc *doc = doc_open(x, group, option);
-    bool merged = false;
-    if (!doc) return -1;
-    TRY(defaults_of(x, doc, &node));
-    for (; node; node = node->next) {
-        Entry e;
-        TRY(entry_read(x, node, &e));
-        if (e.self) {
-            merged = true;
-            TRY(self_merge(x, doc, group));
-        } else if (!e.override && e.option[0]) {
-            if (depth == MAX_DEPTH) return entry_fail(x, node, "files include each other");
-            TRY(file_merge(x, e.group[0] ? e.group : group, e.option, depth + 1));
-        }
-    }
-    return merged ? 0 : self_merge(x, doc, group);
-}
-
-static int choices_merge(Composer *x, const YamlDoc *root)
-{
-    for (int i = 0; i < x->n_choices; i++) {
-        const Choice *choice = &x->choices[i];
-        if (!choice->group[0]) {
-            TRY(self_merge(x, root, ""));
-        } else if (choice->option[0]) {
-            TRY(file_merge(x, choice->group, choice->option, 0));
-        }
-    }
-    return 0;
-}
-
-/* --- overrides ---------------------------------------------------------------------------------*/
-
-/* Splits "[+[+]]KEY=VALUE"; *value points into text. */
-static int override_split(const char *text, char *key, size_t size, const char **value, Err *err)
+static int node_fail(const Draft *d, const HyNode *node, const char *key, const char *what,
+                     Err *err)
 {
     char shown[NAME_SHOWN_MAX];
-    name_show(shown, text);
-    const char *start = text + strspn(text, "+"), *equal = strchr(start, '=');
-    if (*text == '~') return err_set(err, "override '%s': a key cannot be deleted", shown);
-    if (!equal || equal == start || start - text > 2) {
-        return err_set(err,
-                       "override '%s' is not KEY=VALUE; write training.total_steps=100 or "
-                       "+experiment=NAME",
-                       shown);
+    return err_set(err, "%s: '%s' %s", hy_where(d->arena, node), name_show(shown, key), what);
+}
+
+static bool is_section(const char *name)
+{
+    int n;
+    size_t size = strlen(name);
+    const ConfigKey *keys = config_keys(&n);
+    for (int i = 0; i < n; i++) {
+        if (strncmp(keys[i].name, name, size) == 0 && keys[i].name[size] == '.') return true;
     }
-    if ((size_t)(equal - start) >= size) return err_set(err, "override '%s': key too long", shown);
-    memcpy(key, start, (size_t)(equal - start));
-    key[equal - start] = 0;
-    *value = equal + 1;
+    return false;
+}
+
+static int draft_read(Draft *d, const HyNode *map, const char *prefix, Err *err);
+
+static int draft_put(Draft *d, const char *key, const HyNode *value, Err *err)
+{
+    int row = config_key_find(key);
+    if (row >= 0 && value->kind == HY_MAP) {
+        return node_fail(d, value, key, "takes a value; it has no keys below it", err);
+    }
+    if (row >= 0) {
+        d->value[row] = value;
+        return 0;
+    }
+    bool empty = value->kind == HY_NULL || (value->kind == HY_MAP && !value->first);
+    if (value->kind == HY_MAP && !empty) return draft_read(d, value, key, err);
+    if (is_section(key)) {
+        return empty ? 0 : node_fail(d, value, key, "is a section; set the keys below it", err);
+    }
+    return config_key_unknown(key, hy_where(d->arena, value), err);
+}
+
+static int draft_read(Draft *d, const HyNode *map, const char *prefix, Err *err)
+{
+    if (map->kind != HY_MAP) {
+        return node_fail(d, map, *prefix ? prefix : "the file", "must hold `key: value` lines",
+                         err);
+    }
+    for (const HyNode *child = map->first; child; child = child->next) {
+        char key[KEY_MAX];
+        int n = snprintf(key, sizeof key, "%s%s%s", prefix, *prefix ? "." : "", child->key);
+        if (n >= (int)sizeof key) return node_fail(d, child, child->key, "is too long a key", err);
+        TRY(draft_put(d, key, child, err));
+    }
     return 0;
 }
 
-/* A group's override chooses a file; one that config.yaml does not list is appended. */
-static int override_choose(Composer *x, const char *text)
+static bool is_given(const HyNode *value)
 {
-    char key[CFG_TEXT];
-    const char *value;
-    TRY(override_split(text, key, sizeof key, &value, x->err));
-    if (!group_exists(x->dir, key)) return 0;
-    if (strlen(key) >= GROUP_MAX || strlen(value) >= CFG_TEXT) {
-        return err_set(x->err, "override: a group or option of more than %d bytes", CFG_TEXT - 1);
+    return value && !(value->file && strcmp(value->file, base_name) == 0);
+}
+
+/* The head is as wide as the vocabulary unless its width is given. */
+static int draft_finish(const Draft *d, Config *c, Err *err)
+{
+    int n;
+    const ConfigKey *keys = config_keys(&n);
+    Config made;
+    config_defaults(&made);
+    for (int i = 0; i < n; i++) {
+        const HyNode *value = d->value[i];
+        if (value) TRY(config_key_set(&made, &keys[i], value, hy_where(d->arena, value), err));
     }
-    if (strcmp(value, "null") == 0) value = "";
-    Choice *choice = choice_find(x, key);
-    if (!choice) return choice_add(x, key, value, true);
-    snprintf(choice->option, sizeof choice->option, "%s", value);
-    choice->fixed = true;
+    if (!is_given(d->value[config_key_find("model.output_size")])) {
+        made.model.output_size = made.model.vocab_size;
+    }
+    *c = made;
     return 0;
 }
 
-static int override_put(Composer *x, const char *text)
+/* --- composition -------------------------------------------------------------------------------*/
+
+char *config_base(void)
 {
-    char key[CFG_TEXT];
-    const char *value;
-    TRY(override_split(text, key, sizeof key, &value, x->err));
-    if (group_exists(x->dir, key)) return 0;
-    if (!strchr(key, '.')) {
-        char shown[NAME_SHOWN_MAX];
-        return err_set(x->err,
-                       "override: '%s' is neither a key (such as model.hidden_size) nor a group "
-                       "folder in %.256s",
-                       name_show(shown, key), x->dir);
-    }
-    TRY(doc_keep(x, yaml_value(value, "override", x->err)));
-    return draft_put(&x->draft, key, x->docs[x->n_docs - 1]->root, x->err);
+    int n;
+    const ConfigKey *keys = config_keys(&n);
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    CHECK(out, "out of memory for a configuration");
+    config_sections_print(out, keys, n);
+    fclose(out);
+    return text;
 }
 
-static int compose(Composer *x, Config *c, const char *const *overrides, int n)
+int config_take(Config *c, HyConfig *h, Err *err)
 {
-    char path[PATH_MAX];
-    TRY(path_join(path, sizeof path, x->dir, "config.yaml", x->err));
-    TRY(doc_keep(x, yaml_read(path, x->err)));
-    const YamlDoc *root = x->docs[0];
-    TRY(root_choices(x, root));
-    for (int i = 0; i < n; i++) TRY(override_choose(x, overrides[i]));
-    for (int i = 0; i < x->n_choices; i++) {
-        const Choice *choice = &x->choices[i];
-        if (choice->option[0]) TRY(choices_change(x, choice->group, choice->option, 0));
+    Draft draft = {.arena = h->arena};
+    HyEval eval = hy_eval_job(h, err);
+    TRY(draft_read(&draft, h->job, "", err)); /* first, so that a wrong name is found as such */
+    const HyNode *tree = hy_resolve(&eval, h->job, false);
+    if (!tree) return -1;
+    draft = (Draft){.arena = h->arena};
+    TRY(draft_read(&draft, tree, "", err));
+    return draft_finish(&draft, c, err);
+}
+
+/* A value as its key's type: what stands in Config, but ??? and null stay. */
+static HyNode *typed_value(HyArena *a, const Config *c, const ConfigKey *key, const HyNode *from)
+{
+    char text[CONFIG_VALUE_MAX];
+    if (hy_is_container(from) || hy_is_missing(from) || from->kind == HY_NULL) return NULL;
+    if (key->offset >= 0) {
+        config_key_get(c, key, text, sizeof text);
+    } else {
+        snprintf(text, sizeof text, "%s", hy_str(a, from));
     }
-    TRY(choices_merge(x, root));
-    for (int i = 0; i < n; i++) TRY(override_put(x, overrides[i]));
-    return draft_finish(&x->draft, c, true, x->err);
+    const char *copy = hy_copy_text(a, text, strlen(text));
+    switch (key->type) {
+    case KEY_BOOL:
+        return hy_new_bool(a, strchr("tTyY1", *copy) || strcasecmp(copy, "on") == 0);
+    case KEY_INT:
+    case KEY_INT_NULL:
+        return hy_int_of_text(a, copy);
+    case KEY_FLOAT:
+        return hy_float_of_text(a, copy);
+    default:
+        return hy_new_text(a, copy);
+    }
+}
+
+static void typed_put(HyArena *a, const Config *c, const Draft *d, HyNode *tree)
+{
+    int n;
+    const ConfigKey *keys = config_keys(&n);
+    for (int i = 0; i < n; i++) {
+        HyNode *made = d->value[i] ? typed_value(a, c, &keys[i], d->value[i]) : NULL;
+        if (made) hy_put(a, tree, keys[i].name, made);
+        if (made) made->final = true;
+    }
+}
+
+HyNode *config_typed(HyConfig *h, const Config *c, Err *err)
+{
+    Draft draft = {.arena = h->arena};
+    HyEval eval = hy_eval_job(h, err);
+    HyNode *tree = hy_resolve(&eval, h->job, false);
+    if (!tree || draft_read(&draft, tree, "", err) < 0) return NULL;
+    typed_put(h->arena, c, &draft, tree);
+    return tree;
+}
+
+int config_check_missing(HyConfig *h, HyNode *tree, Err *err)
+{
+    int n;
+    const ConfigKey *keys = config_keys(&n);
+    for (int i = 0; i < n; i++) {
+        HyNode *value = keys[i].offset >= 0 ? hy_find(tree, keys[i].name) : NULL;
+        if (value) TRY(hy_check_missing(h->arena, value, err));
+    }
+    return 0;
+}
+
+static bool is_changed(HyArena *a, const ConfigKey *key, const HyNode *value)
+{
+    Err ignored;
+    if (!value || hy_is_missing(value)) return false;
+    const HyNode *usual = hy_yaml_plain(a, key->text, &ignored);
+    if (!*key->text) return value->kind != HY_TEXT || *value->text;
+    return !usual || !hy_equal(usual, value);
+}
+
+const char *config_idle(HyConfig *h)
+{
+    int n, count = 0;
+    Err ignored;
+    Draft draft = {.arena = h->arena};
+    const ConfigKey *keys = config_keys(&n);
+    const char *list = "";
+    if (draft_read(&draft, h->job, "", &ignored) < 0) return NULL;
+    for (int i = 0; i < n; i++) {
+        if (keys[i].offset != CONFIG_NO_EFFECT || !is_changed(h->arena, &keys[i], draft.value[i]))
+            continue;
+        if (count++ < IDLE_SHOWN)
+            list = hy_format(h->arena, "%s%s%s", list, count > 1 ? ", " : "", keys[i].name);
+    }
+    if (count == 0) return NULL;
+    const char *more = "";
+    if (count > IDLE_SHOWN) more = hy_format(h->arena, " and %d more", count - IDLE_SHOWN);
+    return hy_format(h->arena, "without effect here (`ttt config --keys` says why): %s%s", list,
+                     more);
+}
+
+HyOptions config_options(const char *folder, const char *base, const char *const *overrides,
+                         int n_overrides)
+{
+    return (HyOptions){.folder = {{"main", folder}},
+                       .n_folders = 1,
+                       .config_name = "config",
+                       .overrides = overrides,
+                       .n_overrides = n_overrides,
+                       .base = base,
+                       .num = -1,
+                       .now = time(NULL)};
 }
 
 int config_compose(Config *c, const char *config_dir, const char *const *overrides, int n_overrides,
                    Err *err)
 {
-    Composer *x = calloc(1, sizeof *x);
-    CHECK(x, "out of memory while composing a configuration");
-    x->dir = config_dir;
-    x->err = err;
-    int rc = compose(x, c, overrides, n_overrides);
-    for (int i = 0; i < x->n_docs; i++) yaml_free(x->docs[i]);
-    free(x);
+    HyConfig h;
+    char *base = config_base();
+    HyOptions o = config_options(config_dir, base, overrides, n_overrides);
+    int rc = hy_compose(&h, &o, err);
+    if (rc == 0) rc = config_take(c, &h, err);
+    hy_config_free(&h);
+    free(base);
+    return rc;
+}
+
+/* --- a resolved file ---------------------------------------------------------------------------*/
+
+/* The model's keys end the file, so that one that was cut short lacks some. */
+static int draft_check_complete(const Draft *d, const char *name, Err *err)
+{
+    int n;
+    const ConfigKey *keys = config_keys(&n);
+    for (int i = 0; i < n; i++) {
+        if (strncmp(keys[i].name, "model.", 6) != 0 || keys[i].offset < 0) continue;
+        if (d->value[i] || strcmp(keys[i].name, "model.output_size") == 0) continue;
+        return err_set(err,
+                       "%s: '%s' is missing; the file is cut short or not a resolved "
+                       "configuration: take it from a complete model folder",
+                       name, keys[i].name);
+    }
+    return 0;
+}
+
+static int parse(Config *c, HyArena *a, const char *text, size_t size, const char *name,
+                 bool complete, Err *err)
+{
+    Draft draft = {.arena = a};
+    const HyNode *root = hy_load_text(a, text, size, name, err);
+    if (!root) return -1;
+    TRY(draft_read(&draft, root, "", err));
+    if (complete) TRY(draft_check_complete(&draft, name, err));
+    return draft_finish(&draft, c, err);
+}
+
+int config_parse(Config *c, const char *text, size_t size, const char *name, bool complete,
+                 Err *err)
+{
+    HyArena *a = hy_arena_new();
+    int rc = parse(c, a, text, size, name, complete, err);
+    hy_arena_free(a);
+    return rc;
+}
+
+int config_read(Config *c, const char *path, Err *err)
+{
+    char *data = NULL;
+    size_t size = 0;
+    TRY(file_read(path, &data, &size, HY_MAX_TEXT, err));
+    int rc = config_parse(c, data, size, path, true, err);
+    free(data);
     return rc;
 }

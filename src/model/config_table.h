@@ -5,10 +5,15 @@
 
 #include <stdio.h>
 
+#include "hydra/tree.h"
 #include "model/config.h"
-#include "model/config_yaml.h"
 
-enum { CONFIG_NO_FIELD = -1, CONFIG_KEYS_MAX = 128, CONFIG_VALUE_MAX = 32768 };
+enum {
+    CONFIG_NO_FIELD = -1, /* no field of Config, but a meaning: only one value, or for references */
+    CONFIG_NO_EFFECT = -2, /* accepted and checked, without meaning here */
+    CONFIG_KEYS_MAX = 128,
+    CONFIG_VALUE_MAX = 32768
+};
 
 typedef enum KeyType {
     KEY_BOOL,
@@ -24,7 +29,7 @@ typedef enum KeyType {
 typedef struct ConfigKey {
     const char *name;
     KeyType type;
-    int offset; /* in Config; CONFIG_NO_FIELD: accepted and checked, without meaning here */
+    int offset; /* in Config, or one of the two above */
     double min, max;
     const char *text;         /* default, as in YAML */
     const char *const *names; /* of an enum, in the order of its C enum, NULL at the end */
@@ -40,8 +45,9 @@ int config_key_unknown(const char *name, const char *where, Err *err);
 /* What a key takes: "an integer from 1 to 64". Returns out. */
 const char *config_key_describe(const ConfigKey *key, char *out, int size);
 
-/* Sets one key from a parsed value; the message says where it stands and what is allowed. */
-int config_key_set(Config *c, const ConfigKey *key, const YamlNode *value, Err *err);
+/* Sets one key from a value of a tree; the message says where it stands and what is allowed. */
+int config_key_set(Config *c, const ConfigKey *key, const HyNode *value, const char *where,
+                   Err *err);
 /* A field's value as bare text; a key without a field gives its default. */
 int config_key_get(const Config *c, const ConfigKey *key, char *out, int out_size);
 
@@ -51,6 +57,8 @@ void config_quote(FILE *out, const char *text);
 /* As config_read from text; complete demands every key under "model". name stands in messages. */
 int config_parse(Config *c, const char *text, size_t size, const char *name, bool complete,
                  Err *err);
+/* Rows as nested YAML, each at its default. */
+void config_sections_print(FILE *out, const ConfigKey *keys, int n);
 /* The table as Markdown (docs/config.md), to be freed by the caller. */
 char *config_keys_markdown(void);
 

@@ -85,7 +85,7 @@ static char *config_print(const Config *c, bool json)
     CHECK(out, "out of memory while printing a configuration");
     if (json) fputs("{\n", out);
     for (int i = 0; i < n; i++) {
-        if (keys[i].offset == CONFIG_NO_FIELD) continue;
+        if (keys[i].offset < 0) continue;
         sections_print(out, last, keys[i].name, json);
         last = keys[i].name;
         const char *leaf = strrchr(last, '.') + 1;
@@ -98,6 +98,26 @@ static char *config_print(const Config *c, bool json)
     if (json) fputs("\n}\n", out);
     fclose(out);
     return text;
+}
+
+/* "???" and references of the table stay; a text that looks like a number is quoted. */
+void config_sections_print(FILE *out, const ConfigKey *keys, int n)
+{
+    const char *last = "";
+    for (int i = 0; i < n; i++) {
+        bool is_text = keys[i].type == KEY_TEXT || keys[i].type == KEY_ENUM;
+        sections_print(out, last, keys[i].name, false);
+        last = keys[i].name;
+        indent(out, depth_of(last));
+        fprintf(out, "%s: ", strrchr(last, '.') + 1);
+        if (strcmp(keys[i].name, "model.output_size") == 0)
+            fputs("${model.vocab_size}", out); /* unless it is given */
+        else if (is_text)
+            config_quote(out, keys[i].text);
+        else
+            fputs(keys[i].text, out);
+        fputc('\n', out);
+    }
 }
 
 char *config_text(const Config *c)

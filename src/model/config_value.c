@@ -7,9 +7,9 @@
 #include <strings.h>
 
 #include "base/names.h"
+#include "hydra/load.h"
+#include "hydra/scalar.h"
 #include "model/config_table.h"
-
-enum { WHERE_MAX = CFG_PATH + 32 };
 
 static bool unbounded(double max)
 {
@@ -62,15 +62,18 @@ const char *config_key_describe(const ConfigKey *key, char *out, int size)
     return out;
 }
 
-static int value_fail(const ConfigKey *key, const YamlNode *value, Err *err)
+static int value_fail(const ConfigKey *key, const HyNode *value, const char *where, Err *err)
 {
-    char where[WHERE_MAX], allowed[CFG_TEXT], shown[NAME_SHOWN_MAX];
-    yaml_where(value, where, sizeof where);
+    char allowed[CFG_TEXT], shown[NAME_SHOWN_MAX];
+    HyArena *a = hy_arena_new();
     config_key_describe(key, allowed, sizeof allowed);
-    const char *got = value->kind == YAML_LIST  ? "a list"
-                      : value->kind == YAML_MAP ? "a mapping"
-                                                : name_show(shown, value->text);
-    return err_set(err, "%s: %s = %s is not allowed; it takes %s", where, key->name, got, allowed);
+    const char *got = value->kind == HY_LIST   ? "a list"
+                      : value->kind == HY_MAP  ? "a mapping"
+                      : value->kind == HY_NULL ? "null"
+                                               : name_show(shown, hy_str(a, value));
+    err_set(err, "%.1500s: %s = %s is not allowed; it takes %s", where, key->name, got, allowed);
+    hy_arena_free(a);
+    return -1;
 }
 
 static bool digits_skip(const char **s)
@@ -143,71 +146,97 @@ static bool text_fits(const ConfigKey *key, const char *text)
     return true;
 }
 
-static bool list_parse(const ConfigKey *key, const YamlNode *value, SpecList *out)
+static bool item_add(const ConfigKey *key, const HyNode *item, const char *text, SpecList *out)
 {
-    for (const YamlNode *item = value->first; item; item = item->next) {
-        if (item->kind != YAML_SCALAR || yaml_is_null(item) || !item->text[0]) return false;
-        if (out->n == CFG_MAX_SPECS || !text_fits(key, item->text)) return false;
-        memcpy(out->glob[out->n++], item->text, strlen(item->text));
-    }
+    if (hy_is_container(item) || item->kind == HY_NULL || !text[0]) return false;
+    if (out->n == CFG_MAX_SPECS || !text_fits(key, text)) return false;
+    memcpy(out->glob[out->n++], text, strlen(text));
     return true;
 }
 
-static bool int_set(const ConfigKey *key, const YamlNode *value, int64_t *field)
+static bool list_parse(const ConfigKey *key, const HyNode *value, SpecList *out)
+{
+    bool good = true;
+    HyArena *a = hy_arena_new();
+    for (const HyNode *item = value->first; item && good; item = item->next)
+        good = item_add(key, item, hy_str(a, item), out);
+    hy_arena_free(a);
+    return good;
+}
+
+static bool may_be_null(const ConfigKey *key, const HyNode *value)
+{
+    return value->kind == HY_NULL && (key->type == KEY_INT_NULL || key->type == KEY_TEXT_NULL);
+}
+
+static bool int_set(const ConfigKey *key, const HyNode *value, int64_t *field)
 {
     int64_t v = -1;
-    if (key->type != KEY_INT_NULL || !yaml_is_null(value)) {
-        if (!int_parse(value->text, &v)) return false;
+    if (!may_be_null(key, value)) {
+        bool text = value->kind == HY_INT || value->kind == HY_TEXT;
+        if (!text || !int_parse(value->text, &v)) return false;
         if ((double)v < key->min || (double)v > key->max) return false;
     }
     if (field) *field = v;
     return true;
 }
 
-static bool float_set(const ConfigKey *key, const YamlNode *value, double *field)
+static bool float_set(const ConfigKey *key, const HyNode *value, double *field)
 {
     double v = 0;
-    if (!float_parse(value->text, &v) || v < key->min || v > key->max) return false;
+    bool text = value->kind == HY_INT || value->kind == HY_TEXT;
+    if (value->kind == HY_FLOAT) v = value->number;
+    if (value->kind != HY_FLOAT && (!text || !float_parse(value->text, &v))) return false;
+    if (!(v >= key->min && v <= key->max)) return false;
     if (field) *field = v;
     return true;
 }
 
-static bool bool_set(const ConfigKey *key, const YamlNode *value, bool *field)
+static bool bool_set(const ConfigKey *key, const HyNode *value, bool *field)
 {
     bool v = false;
-    if (!bool_parse(value->text, &v) || (!v && key->min > 0)) return false;
+    if (value->kind == HY_BOOL) v = value->truth;
+    if (value->kind == HY_INT) v = strcmp(value->text, "1") == 0;
+    bool number = value->kind == HY_INT && (v || strcmp(value->text, "0") == 0);
+    bool word = value->kind == HY_TEXT && bool_parse(value->text, &v);
+    if (value->kind != HY_BOOL && !number && !word) return false;
+    if (!v && key->min > 0) return false;
     if (field) *field = v;
     return true;
 }
 
-static bool enum_set(const ConfigKey *key, const YamlNode *value, int *field)
+static bool enum_set(const ConfigKey *key, const char *text, int *field)
 {
     for (int i = 0; key->names[i]; i++) {
-        if (strcmp(key->names[i], value->text) != 0) continue;
+        if (strcmp(key->names[i], text) != 0) continue;
         if (field) *field = i;
         return true;
     }
     return false;
 }
 
-static bool text_set(const ConfigKey *key, const YamlNode *value, char *field)
+static bool text_set(const ConfigKey *key, const HyNode *value, const char *text, char *field)
 {
-    bool empty = strcmp(value->text, "???") == 0;
-    if (yaml_is_null(value)) {
-        if (key->type != KEY_TEXT_NULL) return false;
-        empty = true;
-    }
-    const char *text = empty ? "" : value->text;
+    if (value->kind == HY_NULL && key->type != KEY_TEXT_NULL) return false;
+    if (value->kind == HY_NULL || hy_is_missing(value)) text = "";
     if (!text_fits(key, text)) return false;
     if (field) memset(field, 0, (size_t)key->max + 1), memcpy(field, text, strlen(text));
     return true;
 }
 
-static bool value_set(const ConfigKey *key, const YamlNode *value, void *field)
+static bool list_set(const ConfigKey *key, const HyNode *value, void *field)
 {
-    if (value->kind != (key->type == KEY_LIST ? YAML_LIST : YAML_SCALAR)) return false;
-    bool missing = value->kind == YAML_SCALAR && strcmp(value->text, "???") == 0;
-    if (missing && !field) return true;
+    SpecList list = {0}; /* apart, so that a bad list leaves the field as it was */
+    if (value->kind != HY_LIST || !list_parse(key, value, &list)) return false;
+    if (field) memcpy(field, &list, sizeof list);
+    return true;
+}
+
+static bool value_set(const ConfigKey *key, const HyNode *value, const char *text, void *field)
+{
+    if (key->type == KEY_LIST) return list_set(key, value, field);
+    if (hy_is_container(value)) return false;
+    if (hy_is_missing(value) && !field) return true;
     switch (key->type) {
     case KEY_BOOL:
         return bool_set(key, value, field);
@@ -216,34 +245,54 @@ static bool value_set(const ConfigKey *key, const YamlNode *value, void *field)
         return int_set(key, value, field);
     case KEY_FLOAT:
         return float_set(key, value, field);
-    case KEY_TEXT:
-    case KEY_TEXT_NULL:
-        return text_set(key, value, field);
     case KEY_ENUM:
-        return enum_set(key, value, field);
-    case KEY_LIST:
-        break;
+        return value->kind != HY_NULL && enum_set(key, text, field);
+    default:
+        return text_set(key, value, text, field);
     }
-    SpecList list = {0}; /* apart, so that a bad list leaves the field as it was */
-    if (!list_parse(key, value, &list)) return false;
-    if (field) memcpy(field, &list, sizeof list);
-    return true;
 }
 
-int config_key_set(Config *c, const ConfigKey *key, const YamlNode *value, Err *err)
+int config_key_set(Config *c, const ConfigKey *key, const HyNode *value, const char *where,
+                   Err *err)
 {
-    void *field = key->offset == CONFIG_NO_FIELD ? NULL : (char *)c + key->offset;
-    return value_set(key, value, field) ? 0 : value_fail(key, value, err);
+    void *field = key->offset < 0 ? NULL : (char *)c + key->offset;
+    HyArena *a = hy_arena_new();
+    bool good = value_set(key, value, hy_is_container(value) ? "" : hy_str(a, value), field);
+    hy_arena_free(a);
+    return good ? 0 : value_fail(key, value, where, err);
+}
+
+/* A quoted text or a list is YAML; anything else is taken as it stands. */
+static HyNode *value_read(HyArena *a, const char *value, const char *where, Err *err)
+{
+    size_t size = strlen(value), prefix = strlen(where) + 4; /* "WHERE:1: " */
+    while (size > 0 && (*value == ' ' || *value == '\t')) value++, size--;
+    while (size > 0 && (value[size - 1] == ' ' || value[size - 1] == '\t')) size--;
+    const char *text = hy_copy_text(a, value, size);
+    if (*text == '{') {
+        err_set(err, "%s: a value in braces is a mapping; set its keys one by one", where);
+        return NULL;
+    }
+    if (strcmp(text, "null") == 0 || strcmp(text, "~") == 0) return hy_new(a, HY_NULL);
+    if (!*text || !strchr("['\"", *text)) return hy_new_text(a, text);
+    const char *wrapped = hy_format(a, "[%s]", text); /* a lone text would be a key */
+    const HyNode *list = hy_load_text(a, wrapped, size + 2, where, err);
+    if (list && list->first && !list->first->next) return list->first;
+    if (list) err_set(err, "%s: '%s' is more than one value", where, text);
+    if (!list && strncmp(err->text + prefix - 4, ":1: ", 4) == 0)
+        err_set(err, "%s: %s", where,
+                hy_copy_text(a, err->text + prefix, strlen(err->text) - prefix));
+    return NULL;
 }
 
 int config_set(Config *c, const char *key, const char *value, const char *where, Err *err)
 {
     int row = config_key_find(key), n;
     if (row < 0) return config_key_unknown(key, where, err);
-    YamlDoc *doc = yaml_value(value, where, err);
-    if (!doc) return -1;
-    int rc = config_key_set(c, config_keys(&n) + row, doc->root, err);
-    yaml_free(doc);
+    HyArena *a = hy_arena_new();
+    const HyNode *node = value_read(a, value, where, err);
+    int rc = node ? config_key_set(c, config_keys(&n) + row, node, where, err) : -1;
+    hy_arena_free(a);
     return rc;
 }
 
@@ -323,7 +372,7 @@ static int list_format(const SpecList *list, char *out, int size)
 
 int config_key_get(const Config *c, const ConfigKey *key, char *out, int out_size)
 {
-    if (key->offset == CONFIG_NO_FIELD) return snprintf(out, (size_t)out_size, "%s", key->text);
+    if (key->offset < 0) return snprintf(out, (size_t)out_size, "%s", key->text);
     const void *field = (const char *)c + key->offset;
     char number[48];
     const char *text = number;

@@ -170,6 +170,7 @@ static int trainer_run(Trainer *t, const TrainOptions *options, Err *err)
     stop_unwatch(&old);
     if (status < 0) return loop_failed(t, err);
     if (interrupted) {
+        if (options->interrupted) *options->interrupted = true;
         say_interrupted(t, options);
         return 0;
     }

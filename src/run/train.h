@@ -7,10 +7,19 @@
 #include "base/err.h"
 #include "model/config.h"
 
+/* A text to be kept beside the run, such as how it was configured: ".hydra/config.yaml". */
+typedef struct TrainFile {
+    const char *name, *text;
+} TrainFile;
+
 typedef struct TrainOptions {
-    int threads;       /* 0: one per physical core */
-    bool fresh;        /* move an old run of this name aside instead of going on from it */
-    const char *again; /* the command that goes on from an interruption, for messages */
+    int threads;            /* 0: one per physical core */
+    bool fresh;             /* move an old run of this name aside instead of going on from it */
+    const char *again;      /* the command that goes on from an interruption, for messages */
+    const char *folder;     /* of the run, NULL: as training.exp_dir, exp_folder and exp_name say */
+    const TrainFile *files; /* written into that folder */
+    int n_files;
+    bool *interrupted; /* set when a signal ended the run early; may be NULL */
 } TrainOptions;
 
 /* Runs until training.total_steps (or break_step), or until SIGINT or SIGTERM: then it finishes the

@@ -28,7 +28,7 @@ int train_config_same(const Config *saved, const Config *now, const char *folder
     const ConfigKey *keys = config_keys(&n);
     for (int i = 0; i < n; i++) {
         char was[CONFIG_VALUE_MAX], is[CONFIG_VALUE_MAX];
-        if (keys[i].offset == CONFIG_NO_FIELD || key_is_free(keys[i].name)) continue;
+        if (keys[i].offset < 0 || key_is_free(keys[i].name)) continue;
         TRY(config_get(saved, keys[i].name, was, sizeof was));
         TRY(config_get(now, keys[i].name, is, sizeof is));
         if (strcmp(was, is) != 0)

@@ -114,11 +114,25 @@ static int folder_take(int *lock, const char *folder, bool fresh, Err *err)
     return folder_lock(lock, folder, err);
 }
 
+int train_folder_open_at(TrainFolder *f, const char *folder, bool fresh, Err *err)
+{
+    f->locks[0] = f->locks[1] = -1;
+    TRY(path_join(f->run, sizeof f->run, "", folder, err));
+    TRY(path_join(f->checkpoints, sizeof f->checkpoints, folder, "checkpoints", err));
+    TRY(folder_take(&f->locks[0], f->run, fresh, err));
+    return dir_make(f->checkpoints, err);
+}
+
+int train_folder_path(char out[PATH_MAX], const TrainingConfig *t, Err *err)
+{
+    if (!t->exp_name[0]) return err_set(err, "the run has no name; add training.exp_name=NAME");
+    return run_path(out, t->exp_dir, t->exp_folder, t->exp_name, err);
+}
+
 int train_folder_open(TrainFolder *f, const TrainingConfig *t, bool fresh, Err *err)
 {
     f->locks[0] = f->locks[1] = -1;
-    if (!t->exp_name[0]) return err_set(err, "the run has no name; add training.exp_name=NAME");
-    TRY(run_path(f->run, t->exp_dir, t->exp_folder, t->exp_name, err));
+    TRY(train_folder_path(f->run, t, err));
     TRY(train_folder_checkpoints(f->checkpoints, t, t->exp_name, err));
     TRY(folder_take(&f->locks[0], f->run, fresh, err));
     if (!checkpoints_elsewhere(t)) return dir_make(f->checkpoints, err);

@@ -17,7 +17,12 @@ typedef struct TrainFolder {
 /* Makes and locks the folders. fresh: what is there is first moved to NAME.old-N. Fails with the
  * number of the process that holds the lock. */
 int train_folder_open(TrainFolder *f, const TrainingConfig *t, bool fresh, Err *err);
+/* The same in a folder that has no name of an experiment. */
+int train_folder_open_at(TrainFolder *f, const char *folder, bool fresh, Err *err);
 void train_folder_close(TrainFolder *f);
+
+/* The run's folder as the configuration names it; it need not be there. */
+int train_folder_path(char out[PATH_MAX], const TrainingConfig *t, Err *err);
 
 /* Where the checkpoints of another run are: `name` in the same family, or FAMILY/NAME. */
 int train_folder_checkpoints(char out[PATH_MAX], const TrainingConfig *t, const char *name,

@@ -165,9 +165,24 @@ static int buffers_open(Trainer *t, Err *err)
     return 0;
 }
 
-static int files_open(Trainer *t, Err *err)
+/* What the caller keeps beside the run. */
+static int files_keep(const Trainer *t, const TrainOptions *options, Err *err)
+{
+    for (int i = 0; i < options->n_files; i++) {
+        const TrainFile *file = &options->files[i];
+        char path[PATH_MAX], parent[PATH_MAX];
+        TRY(path_join(path, sizeof path, t->folder.run, file->name, err));
+        TRY(path_parent(parent, sizeof parent, path, err));
+        TRY(dir_make(parent, err));
+        TRY(file_write_atomic(path, file->text, strlen(file->text), err));
+    }
+    return 0;
+}
+
+static int files_open(Trainer *t, const TrainOptions *options, Err *err)
 {
     char path[PATH_MAX];
+    TRY(files_keep(t, options, err));
     TRY(path_join(path, sizeof path, t->folder.run, "config.yaml", err));
     TRY(config_write(&t->cfg, path, err));
     TRY(path_join(path, sizeof path, t->folder.run, "log.jsonl", err));
@@ -183,10 +198,11 @@ static int parts_open(Trainer *t, const TrainOptions *options, Err *err)
     TRY(train_plan_make(&t->plan, t->be, &t->cfg, err));
     train_plan_print(&t->plan);
     TRY(train_plan_check(&t->plan, &t->cfg, err));
-    TRY(train_folder_open(&t->folder, &t->cfg.training, options->fresh, err));
+    TRY(options->folder ? train_folder_open_at(&t->folder, options->folder, options->fresh, err)
+                        : train_folder_open(&t->folder, &t->cfg.training, options->fresh, err));
     TRY(weights_open(t, err));
     TRY(buffers_open(t, err));
-    return files_open(t, err);
+    return files_open(t, options, err);
 }
 
 int trainer_open(Trainer *t, const Config *cfg, const TrainOptions *options, Err *err)

@@ -1,0 +1,18 @@
+/* From a command line to training runs: one, or those of a sweep one after the other. */
+#ifndef TTT_CLI_TRAIN_JOBS_H
+#define TTT_CLI_TRAIN_JOBS_H
+
+#include "cli/hydra_flags.h"
+#include "run/train.h"
+
+typedef struct TrainJobs {
+    HydraFlags hydra;
+    TrainOptions options;
+    const char *const *overrides;
+    int n_overrides;
+} TrainJobs;
+
+/* Runs what is asked for, or shows it. */
+int train_jobs_run(TrainJobs *jobs, Err *err);
+
+#endif
