@@ -12,10 +12,10 @@
 #include "base/file.h"
 #include "base/sha256.h"
 #include "data/dataset.h"
+#include "data/dataset_check.h"
 #include "data/doc_index.h"
 #include "data/escape.h"
 #include "data/loader.h"
-#include "data/raw_source.h"
 #include "data/token_source.h"
 #include "data/tokenizer.h"
 
@@ -83,6 +83,12 @@ static int teardown(void **state)
     assert_int_equal(dir_remove(f->dir, &err), 0);
     free(f);
     return 0;
+}
+
+static int check_split(const char *dir, const char *split, Err *err)
+{
+    CheckReport report;
+    return dataset_check(&report, dir, split, &(CheckOptions){.quiet = true}, err);
 }
 
 static void assert_mentions(const Err *err, const char *part)
@@ -178,7 +184,7 @@ static void source_reads_folder(void **state)
     assert_int_equal(ids[0], 4);
     assert_int_equal(doc_read(source, 0, 6, 1, ids, &err), 0);
     token_source_close(source);
-    assert_int_equal(raw_source_verify(f->dir, "train", &err), 0);
+    assert_int_equal(check_split(f->dir, "train", &err), 0);
 }
 
 static void source_refuses_missing(void **state)
@@ -211,7 +217,7 @@ static void source_refuses_damage(void **state)
     write_text(f, "train.bin", tokens, sizeof tokens - 1);
     assert_open_fails(f, "train", "train.bin");
     write_text(f, "train.bin", tokens, sizeof tokens);
-    assert_int_equal(raw_source_verify(f->dir, "train", &err), -1);
+    assert_int_equal(check_split(f->dir, "train", &err), -1);
     assert_mentions(&err, "SHA-256");
     tokens[2 * 7] = 2; /* token 7 becomes 258 */
     tokens[2 * 7 + 1] = 1;
@@ -231,7 +237,7 @@ static void source_refuses_foreign_json(void **state)
     size_t size;
     static const char *const edits[][3] = {
         {"\"ttt-tokens\"", "\"other\"", "format"},
-        {"\"version\": 1", "\"version\": 2", "version 2"},
+        {"\"version\": 1", "\"version\": 3", "version 3"},
         {"\"bos\": 256", "\"bos\": 258", "bos is 258"},
         {"\"bos\": 256", "\"boss\": 256", "bos is missing"},
         {"\"uint16\"", "\"float\"", "dtype"},
