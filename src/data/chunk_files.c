@@ -14,6 +14,8 @@
 #include "base/file.h"
 #include "data/codec_kinds.h"
 
+/* Below this, reading a file costs less than mapping it. */
+enum { SMALL_FILE = 1 << 18 };
 enum { SETS = 64, WAYS = 4, PRIVATE = -1 };
 
 typedef struct Slot {
@@ -42,7 +44,11 @@ int chunk_files_open(ChunkFiles **out, const ZarrMeta *meta, const char *dir, Er
 
 static void unmap(ChunkFile *file)
 {
-    if (file->bytes != NULL) munmap((void *)(uintptr_t)file->bytes, (size_t)file->size);
+    void *bytes = (void *)(uintptr_t)file->bytes;
+    if (file->size < SMALL_FILE)
+        free(bytes);
+    else if (bytes != NULL)
+        munmap(bytes, (size_t)file->size);
     file->bytes = NULL;
 }
 
@@ -85,6 +91,23 @@ static int check_index(const ChunkFiles *files, const ChunkFile *file, Err *err)
     return err_set(err, "the checksum of its index is wrong");
 }
 
+static int read_small(ChunkFile *file, int fd, const char *path, Err *err)
+{
+    unsigned char *bytes = malloc((size_t)file->size);
+    if (bytes == NULL) return err_set(err, "no memory to read %s", path);
+    int64_t done = 0;
+    while (done < file->size) {
+        ssize_t got = read(fd, bytes + done, (size_t)(file->size - done));
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) break;
+        done += got;
+    }
+    file->bytes = bytes;
+    if (done == file->size) return 0;
+    unmap(file);
+    return file_error(err, "read", path);
+}
+
 static int map_open(ChunkFile *file, int fd, const char *path, Err *err)
 {
     struct stat st;
@@ -94,10 +117,11 @@ static int map_open(ChunkFile *file, int fd, const char *path, Err *err)
                        path);
     if (st.st_size == 0)
         return err_set(err, "%s is empty; fetch the file again, or encode the dataset again", path);
+    file->size = st.st_size;
+    if (file->size < SMALL_FILE) return read_small(file, fd, path, err);
     void *bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
     if (bytes == MAP_FAILED) return file_error(err, "map", path);
     file->bytes = bytes;
-    file->size = st.st_size;
     return 0;
 }
 

@@ -25,8 +25,19 @@ const CodecKind *codec_find(const char *name)
 void codec_state_free(CodecState *state)
 {
     ZSTD_freeDCtx(state->zstd);
-    for (int i = 0; i < 2; i++) free(state->buffers[i]);
+    for (int i = 0; i < ARRAY_LEN(state->buffers); i++) free(state->buffers[i]);
     *state = (CodecState){0};
+}
+
+unsigned char *codec_state_buffer(CodecState *state, int which, int64_t size, Err *err)
+{
+    if (size > state->capacity[which]) {
+        free(state->buffers[which]);
+        state->buffers[which] = malloc((size_t)size);
+        state->capacity[which] = state->buffers[which] == NULL ? 0 : size;
+    }
+    if (state->buffers[which] == NULL) err_set(err, "no memory for %lld bytes", (long long)size);
+    return state->buffers[which];
 }
 
 static Codec *chain_next(CodecChain *chain, Err *err)
@@ -184,17 +195,6 @@ int64_t chain_encode(const CodecChain *chain, const void *src, int64_t n, void *
     return n;
 }
 
-static void *state_buffer(CodecState *state, int which, int64_t size, Err *err)
-{
-    if (size > state->capacity[which]) {
-        free(state->buffers[which]);
-        state->buffers[which] = malloc((size_t)size);
-        state->capacity[which] = state->buffers[which] == NULL ? 0 : size;
-    }
-    if (state->buffers[which] == NULL) err_set(err, "no memory for %lld bytes", (long long)size);
-    return state->buffers[which];
-}
-
 /* Which codec of the chain, from the end, is the last to move bytes: it decodes into dst. */
 static int first_mover(const CodecChain *chain)
 {
@@ -221,7 +221,7 @@ int chain_decode(const CodecChain *chain, CodecState *state, const void *src, in
             /* A checksum before the first compressor makes what it decodes to longer than dst. */
             int64_t cap = prefix_bound(chain, i, size);
             bool last = i == first && first == 0;
-            void *out = last ? dst : state_buffer(state, turn++ % 2, cap, err);
+            void *out = last ? dst : codec_state_buffer(state, turn++ % 2, cap, err);
             if (out == NULL) return -1;
             n = c->kind->decode(c, state, src, n, out, cap, err);
             src = out;

@@ -26,11 +26,13 @@ typedef struct Codec {
  * Zeroed to begin with. */
 typedef struct CodecState {
     struct ZSTD_DCtx_s *zstd;
-    unsigned char *buffers[2]; /* between two compressors of a chain */
-    int64_t capacity[2];
+    unsigned char *buffers[3]; /* two between the compressors of a chain, one inside a codec */
+    int64_t capacity[3];
 } CodecState;
 
 void codec_state_free(CodecState *state);
+/* Buffer `which` with room for size bytes; what it held is lost. NULL without memory. */
+unsigned char *codec_state_buffer(CodecState *state, int which, int64_t size, Err *err);
 
 struct CodecKind {
     const char *name;

@@ -104,12 +104,13 @@ static int64_t blosc_decode(const Codec *c, CodecState *state, const void *src, 
                             void *dst, int64_t cap, Err *err)
 {
     (void)c;
-    (void)state;
     int64_t size = blosc_decoded_size(src, n);
     if (size < 0) return err_set(err, "not a whole blosc buffer");
     if (size > cap)
         return err_set(err, "its blosc header says %lld bytes, more than the %lld of a chunk",
                        (long long)size, (long long)cap);
+    int done = blosc_zstd_decode(state, src, n, size, 0, size, dst, err);
+    if (done != 0) return done < 0 ? -1 : size;
     int got = size == 0 ? 0 : blosc_decompress_ctx(src, dst, (size_t)size, 1);
     return got == size ? size : err_set(err, "its blosc data are damaged");
 }
@@ -128,8 +129,8 @@ int64_t blosc_block_items(const void *src, int64_t n, int64_t size, int typesize
     return (int64_t)(block / item);
 }
 
-int blosc_decode_items(const void *src, int64_t n, int64_t size, int typesize, int64_t first,
-                       int64_t count, void *dst, Err *err)
+int blosc_decode_items(CodecState *state, const void *src, int64_t n, int64_t size, int typesize,
+                       int64_t first, int64_t count, void *dst, Err *err)
 {
     size_t item = 0;
     int flags;
@@ -143,6 +144,8 @@ int blosc_decode_items(const void *src, int64_t n, int64_t size, int typesize, i
         return err_set(err, "its blosc header says items of %zu bytes, not %d", item, typesize);
     CHECK(first >= 0 && count >= 0 && first + count <= size / typesize, "items %lld + %lld",
           (long long)first, (long long)count);
+    int done = blosc_zstd_decode(state, src, n, size, first * typesize, count * typesize, dst, err);
+    if (done != 0) return done < 0 ? -1 : 0;
     if (blosc_getitem(src, (int)first, (int)count, dst) == count * typesize) return 0;
     return err_set(err, "its blosc data are damaged");
 }

@@ -14,8 +14,13 @@ int blosc_check_name(const char *cname, Err *err);
 int64_t blosc_block_items(const void *src, int64_t n, int64_t size, int typesize);
 /* Decodes items [first, first + count) of a buffer that decodes to `size` bytes of typesize each.
  */
-int blosc_decode_items(const void *src, int64_t n, int64_t size, int typesize, int64_t first,
-                       int64_t count, void *dst, Err *err);
+int blosc_decode_items(CodecState *state, const void *src, int64_t n, int64_t size, int typesize,
+                       int64_t first, int64_t count, void *dst, Err *err);
+
+/* Decodes bytes [from, from + count) of a buffer that decodes to `size`, if it is one of those that
+ * blosc_zstd.c knows and they are whole blocks of it: returns 1, 0 if not so, -1 when damaged. */
+int blosc_zstd_decode(CodecState *state, const void *src, int64_t n, int64_t size, int64_t from,
+                      int64_t count, void *dst, Err *err);
 
 uint32_t crc32c(const void *data, int64_t n);
 

@@ -201,12 +201,12 @@ static int decode_unit(ZarrArray *a, ChunkPart part, int64_t unit, unsigned char
     const ZarrMeta *m = &a->meta;
     int64_t first = unit * a->unit, n = m->inner - first;
     if (n > a->unit) n = a->unit;
-    if (a->units_per_part > 1)
-        return blosc_decode_items(part.bytes, part.size, zarr_part_bytes(m), m->type.size, first, n,
-                                  out, err);
+    int64_t bytes = zarr_part_bytes(m);
     CodecState state = state_take(a);
-    int status =
-        chain_decode(&m->chain, &state, part.bytes, part.size, out, zarr_part_bytes(m), err);
+    int status = a->units_per_part > 1
+                     ? blosc_decode_items(&state, part.bytes, part.size, bytes, m->type.size, first,
+                                          n, out, err)
+                     : chain_decode(&m->chain, &state, part.bytes, part.size, out, bytes, err);
     state_give(a, &state);
     return status;
 }

@@ -97,6 +97,7 @@ static int vocabulary_check(const Eval *e, const EvalModel *em, Err *err)
 {
     const TokenSource *s = e->source;
     const ModelConfig *c = &em->cfg.model;
+    token_source_declare(e->source, (int32_t)c->vocab_size, (int32_t)c->bos_token_id);
     const char *tokenizer = em->cfg.training.tokenizer_name;
     bool both_known = *tokenizer && *s->tokenizer;
     bool same_vocabulary = s->vocab_size == c->vocab_size;
