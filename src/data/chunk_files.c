@@ -105,7 +105,8 @@ static int read_small(ChunkFile *file, int fd, const char *path, Err *err)
     file->bytes = bytes;
     if (done == file->size) return 0;
     unmap(file);
-    return file_error(err, "read", path);
+    return err_set(err, "%s could not be read whole; check the disk, or fetch the file again",
+                   path);
 }
 
 static int map_open(ChunkFile *file, int fd, const char *path, Err *err)

@@ -1,6 +1,8 @@
 /* Reading an array. Uncompressed parts are read from the mapped file. Compressed ones are decoded
  * in units that a cache keeps: a whole part, or, where a part is one large blosc buffer, a block of
- * it, so that a short sequence does not cost the decoding of a long chunk. */
+ * it, so that a short sequence does not cost the decoding of a long chunk. Reads that follow on
+ * each other pass the cache by: one unit is enough for them, and it stays in the processor's own.
+ */
 #include "data/zarr_array.h"
 
 #include <limits.h>
@@ -17,7 +19,7 @@
 #include "data/unit_cache.h"
 #include "data/widen.h"
 
-enum { MAX_STATES = 16, WHOLE_PART = 1 << 18, LEAST_UNIT = 1 << 16, LEAST_UNITS = 16 };
+enum { MAX_STATES = 16, STREAK = 4, WHOLE_PART = 1 << 18, LEAST_UNIT = 1 << 16, LEAST_UNITS = 16 };
 
 struct ZarrArray {
     ZarrMeta meta;
@@ -28,8 +30,13 @@ struct ZarrArray {
     int64_t units_per_part, max_units;
     pthread_mutex_t lock; /* of the states */
     CodecState states[MAX_STATES];
-    int n_states;            /* idle ones */
-    atomic_bool told_of_gap; /* that a file is missing was said */
+    int n_states;                /* idle ones */
+    pthread_mutex_t stream_lock; /* of what follows: a reader that goes through from end to end */
+    int64_t next;                /* where the last read ended */
+    int streak;                  /* reads that followed on each other */
+    unsigned char *stream;       /* its unit, */
+    int64_t stream_key;          /* and which that is; -1: none */
+    atomic_bool told_of_gap;     /* that a file is missing was said */
 };
 
 /* Where an element is. */
@@ -112,6 +119,8 @@ int zarr_array_open(ZarrArray **out, const char *dir, int64_t cache_bytes, Err *
     ZarrArray *a = *out = calloc(1, sizeof *a);
     if (a == NULL) return err_set(err, "no memory to open %s", dir);
     pthread_mutex_init(&a->lock, NULL);
+    pthread_mutex_init(&a->stream_lock, NULL);
+    a->stream_key = -1;
     if (array_open(a, dir, cache_bytes, err) == 0) return 0;
     zarr_array_close(a);
     *out = NULL;
@@ -124,6 +133,8 @@ void zarr_array_close(ZarrArray *a)
     for (int i = 0; i < a->n_states; i++) codec_state_free(&a->states[i]);
     unit_cache_close(a->cache);
     chunk_files_close(a->files);
+    free(a->stream);
+    pthread_mutex_destroy(&a->stream_lock);
     pthread_mutex_destroy(&a->lock);
     free(a);
 }
@@ -276,35 +287,78 @@ static int read_mapped(ZarrArray *a, Place p, int64_t position, int64_t n, int32
     return status;
 }
 
-static int read_unit(ZarrArray *a, Place p, int64_t position, int64_t n, int32_t limit,
-                     int32_t *out, Err *err)
+static int64_t unit_key(const ZarrArray *a, Place p)
+{
+    return (p.file * zarr_parts(&a->meta) + p.part) * a->units_per_part + p.at / a->unit;
+}
+
+static int read_cached(ZarrArray *a, Place p, int64_t position, int64_t n, int32_t limit,
+                       int32_t *out, Err *err)
 {
     Unit unit;
-    int64_t key = (p.file * zarr_parts(&a->meta) + p.part) * a->units_per_part + p.at / a->unit;
-    TRY(unit_cache_get(a->cache, key, unit_fill, a, &unit, err));
+    TRY(unit_cache_get(a->cache, unit_key(a, p), unit_fill, a, &unit, err));
     int status =
         give(a, unit.bytes + p.at % a->unit * a->meta.type.size, position, n, limit, out, err);
     unit_cache_put(a->cache, &unit);
     return status;
 }
 
-int zarr_array_read(ZarrArray *a, int64_t start, int64_t n, int32_t limit, int32_t *out, Err *err)
+/* Called with the stream's lock. */
+static int read_stream(ZarrArray *a, Place p, int64_t position, int64_t n, int32_t limit,
+                       int32_t *out, Err *err)
+{
+    int64_t key = unit_key(a, p);
+    if (key != a->stream_key) {
+        a->stream_key = -1;
+        TRY(unit_fill(a, key, a->stream, err));
+        a->stream_key = key;
+    }
+    return give(a, a->stream + p.at % a->unit * a->meta.type.size, position, n, limit, out, err);
+}
+
+/* Whether the read [start, start + n) goes on where the last ones ended; then the stream's lock is
+ * held. Training sequences share a token with their neighbours. */
+static bool stream_begin(ZarrArray *a, int64_t start, int64_t n)
+{
+    if (a->cache == NULL || pthread_mutex_trylock(&a->stream_lock) != 0) return false;
+    bool follows = start == a->next || start == a->next - 1;
+    a->streak = follows ? a->streak + (a->streak < STREAK) : 0;
+    a->next = start + n;
+    if (a->streak == STREAK && a->stream == NULL)
+        a->stream = malloc((size_t)(a->unit * a->meta.type.size));
+    if (a->streak == STREAK && a->stream != NULL) return true;
+    pthread_mutex_unlock(&a->stream_lock);
+    return false;
+}
+
+static int read_all(ZarrArray *a, bool stream, int64_t start, int64_t n, int32_t limit,
+                    int32_t *out, Err *err)
 {
     const ZarrMeta *m = &a->meta;
-    CHECK(start >= 0 && n >= 0 && n <= m->length - start, "%s: elements %lld + %lld", a->dir,
-          (long long)start, (long long)n);
     while (n > 0) {
         Place p = place_of(m, start);
-        int64_t step = a->cache == NULL ? m->inner - p.at : a->unit - p.at % a->unit;
-        if (step > m->inner - p.at) step = m->inner - p.at;
+        int64_t step = m->inner - p.at;
+        if (a->cache != NULL && step > a->unit - p.at % a->unit) step = a->unit - p.at % a->unit;
         if (step > n) step = n;
         if (a->cache == NULL)
             TRY(read_mapped(a, p, start, step, limit, out, err));
+        else if (stream)
+            TRY(read_stream(a, p, start, step, limit, out, err));
         else
-            TRY(read_unit(a, p, start, step, limit, out, err));
+            TRY(read_cached(a, p, start, step, limit, out, err));
         start += step;
         out += step;
         n -= step;
     }
     return 0;
+}
+
+int zarr_array_read(ZarrArray *a, int64_t start, int64_t n, int32_t limit, int32_t *out, Err *err)
+{
+    CHECK(start >= 0 && n >= 0 && n <= a->meta.length - start, "%s: elements %lld + %lld", a->dir,
+          (long long)start, (long long)n);
+    bool stream = stream_begin(a, start, n);
+    int status = read_all(a, stream, start, n, limit, out, err);
+    if (stream) pthread_mutex_unlock(&a->stream_lock);
+    return status;
 }
