@@ -49,7 +49,7 @@ explains() {
     local words=$1 said
     shift
     if said=$("$fetch" "$@" 2>&1); then fail "no failure: $*"; fi
-    grep -qF "$words" <<<"$said" || fail "does not say '$words' but: $said"
+    grep -qF -- "$words" <<<"$said" || fail "does not say '$words' but: $said"
 }
 
 "$fetch" --billing-project mine --out data books >said 2>&1 || fail "fetch: $(cat said)"
@@ -72,7 +72,9 @@ if grep -qE "storage (rsync|cp)|/train" log; then fail "a dry run fetches, or ta
 
 explains "billing project" books
 FAKE_ACCOUNT='' explains "gcloud auth login" --billing-project mine books
-PATH=/usr/bin:/bin explains "gcloud is not installed" --billing-project mine books
+mkdir none # a PATH without gcloud, wherever this machine may have one
+for tool in bash env grep cat; do ln -s "$(command -v $tool)" none/$tool; done
+PATH=$work/none explains "gcloud is not installed" --billing-project mine books
 explains "requester pays and no project" --billing-project other books
 FAKE_ERROR="HTTPError 403: someone@example.org does not have serviceusage.services.use access to the Google Cloud project." \
     explains "serviceUsageConsumer" --billing-project mine books
