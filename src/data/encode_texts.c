@@ -119,11 +119,22 @@ static void jobs_run(const EncodeTexts *e, Job *jobs, int n, Err *err)
     }
 }
 
+/* In slices, so that an interruption need not wait for a long document. */
+static int ids_write(const EncodeTexts *e, const int32_t *ids, int64_t n, Err *err)
+{
+    for (int64_t at = 0; at < n; at += PIECE_BYTES) {
+        TRY(encode_check_stop(e->stop, err));
+        TRY(dataset_writer_add(e->writer, ids + at, n - at < PIECE_BYTES ? n - at : PIECE_BYTES,
+                               err));
+    }
+    return 0;
+}
+
 static int job_write(const EncodeTexts *e, const Job *job, Err *err)
 {
     if (job->status < 0) return -1;
     TRY(begin(e, job->file, err));
-    TRY(dataset_writer_add(e->writer, job->ids, job->n, err));
+    TRY(ids_write(e, job->ids, job->n, err));
     return dataset_writer_end(e->writer, err);
 }
 
@@ -157,7 +168,7 @@ static int pieces_write(const EncodeTexts *e, const char *text, int64_t size, in
         }
     }
     for (int i = 0; i < n; i++) {
-        if (status == 0) status = dataset_writer_add(e->writer, jobs[i].ids, jobs[i].n, err);
+        if (status == 0) status = ids_write(e, jobs[i].ids, jobs[i].n, err);
         free(jobs[i].ids);
     }
     return status;
