@@ -1,4 +1,4 @@
-/* Tokenizer, token sources, documents and the loader. */
+/* Tokenizer, token sources and documents. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,10 +12,9 @@
 #include "base/file.h"
 #include "base/sha256.h"
 #include "data/dataset.h"
+#include "data/dataset_check.h"
 #include "data/doc_index.h"
 #include "data/escape.h"
-#include "data/loader.h"
-#include "data/raw_source.h"
 #include "data/token_source.h"
 #include "data/token_stream.h"
 
@@ -83,6 +82,12 @@ static int teardown(void **state)
     assert_int_equal(dir_remove(f->dir, &err), 0);
     free(f);
     return 0;
+}
+
+static int check_split(const char *dir, const char *split, Err *err)
+{
+    CheckReport report;
+    return dataset_check(&report, dir, split, &(CheckOptions){.quiet = true}, err);
 }
 
 static void assert_mentions(const Err *err, const char *part)
@@ -180,7 +185,7 @@ static void source_reads_folder(void **state)
     assert_int_equal(ids[0], 4);
     assert_int_equal(doc_read(source, 0, 6, 1, ids, &err), 0);
     token_source_close(source);
-    assert_int_equal(raw_source_verify(f->dir, "train", &err), 0);
+    assert_int_equal(check_split(f->dir, "train", &err), 0);
 }
 
 static void source_refuses_missing(void **state)
@@ -213,7 +218,7 @@ static void source_refuses_damage(void **state)
     write_text(f, "train.bin", tokens, sizeof tokens - 1);
     assert_open_fails(f, "train", "train.bin");
     write_text(f, "train.bin", tokens, sizeof tokens);
-    assert_int_equal(raw_source_verify(f->dir, "train", &err), -1);
+    assert_int_equal(check_split(f->dir, "train", &err), -1);
     assert_mentions(&err, "SHA-256");
     tokens[2 * 7] = 2; /* token 7 becomes 258 */
     tokens[2 * 7 + 1] = 1;
@@ -233,7 +238,7 @@ static void source_refuses_foreign_json(void **state)
     size_t size;
     static const char *const edits[][3] = {
         {"\"ttt-tokens\"", "\"other\"", "format"},
-        {"\"version\": 1", "\"version\": 2", "version 2"},
+        {"\"version\": 1", "\"version\": 3", "version 3"},
         {"\"bos\": 256", "\"bos\": 258", "bos is 258"},
         {"\"bos\": 256", "\"boss\": 256", "bos is missing"},
         {"\"uint16\"", "\"float\"", "dtype"},
@@ -332,132 +337,6 @@ static void source_memory_and_dummy(void **state)
     token_source_close(source);
 }
 
-/* --- loader ----------------------------------------------------------------------------------- */
-
-static Loader *count_loader(TokenSource **source, int32_t *tokens, int64_t n, LoaderOptions options)
-{
-    Loader *loader;
-    Err err;
-    for (int64_t i = 0; i < n; i++) tokens[i] = (int32_t)i;
-    assert_int_equal(token_source_from_memory(source, tokens, n, INT32_MAX, -1, &err), 0);
-    assert_int_equal(loader_open(&loader, *source, options, &err), 0);
-    return loader;
-}
-
-static void shuffle_is_permutation(void **state)
-{
-    (void)state;
-    static const int64_t lengths[] = {1, 2, 3, 4, 5, 63, 64, 65, 100, 255, 256, 257, 4099};
-    for (int k = 0; k < ARRAY_LEN(lengths); k++) {
-        int64_t n = lengths[k], fixed = 0;
-        for (uint64_t key = 0; key < 3; key++) {
-            unsigned char seen[4099] = {0};
-            for (int64_t i = 0; i < n; i++) {
-                int64_t to = permute_index(i, n, key);
-                assert_in_range(to, 0, n - 1);
-                assert_int_equal(seen[to]++, 0);
-                fixed += to == i;
-            }
-        }
-        if (n > 50) assert_in_range(fixed, 0, 20); /* 3 expected over three keys */
-    }
-    int64_t far = permute_index(((int64_t)1 << 40) - 1, (int64_t)1 << 40, 1);
-    assert_in_range(far, 0, ((int64_t)1 << 40) - 1);
-}
-
-/* Where index 0 goes is spread evenly over the keys, for tiny lengths too. */
-static void shuffle_is_even(void **state)
-{
-    (void)state;
-    for (int64_t n = 2; n <= 6; n++) {
-        int counts[6] = {0};
-        for (uint64_t key = 0; key < 6000; key++) counts[permute_index(0, n, key * 77)]++;
-        for (int64_t i = 0; i < n; i++)
-            assert_in_range(counts[i], 6000 / n * 85 / 100, 6000 / n * 115 / 100);
-    }
-}
-
-static void loader_layout(void **state)
-{
-    (void)state;
-    enum { N = 42, T = 4, B = 3, SEQUENCES = (N - 1) / T };
-    int32_t tokens[N], out[B * (T + 1)], rows[T + 1];
-    TokenSource *source;
-    Err err;
-    LoaderOptions options = {.seq_length = T, .batch_size = B, .seed = 9};
-    Loader *loader = count_loader(&source, tokens, N, options);
-    assert_int_equal(loader_sequences(loader), SEQUENCES);
-    int seen[2][SEQUENCES] = {{0}}, order_differs = 0;
-    for (int64_t row = 0; row < 2 * SEQUENCES; row++) {
-        assert_int_equal(loader_batch(loader, row / B, out, &err), 0);
-        const int32_t *sequence = out + row % B * (T + 1);
-        assert_int_equal(sequence[0] % T, 0);
-        for (int t = 0; t <= T; t++) assert_int_equal(sequence[t], sequence[0] + t);
-        seen[row / SEQUENCES][sequence[0] / T]++;
-        assert_int_equal(loader_rows(loader, row / B, row % B, 1, rows, &err), 0);
-        assert_memory_equal(rows, sequence, sizeof rows);
-        if (row >= SEQUENCES)
-            order_differs |=
-                loader_sequence_at(loader, row) != loader_sequence_at(loader, row - SEQUENCES);
-    }
-    for (int i = 0; i < SEQUENCES; i++) assert_true(seen[0][i] == 1 && seen[1][i] == 1);
-    assert_true(order_differs);
-    loader_close(loader);
-    token_source_close(source);
-}
-
-/* Any batch, asked for in any order by any loader of the same seed, is the same. */
-static void loader_is_pure(void **state)
-{
-    (void)state;
-    enum { N = 101, T = 7, B = 4 };
-    int32_t tokens[N], first[B * (T + 1)], again[B * (T + 1)];
-    TokenSource *source, *other_source;
-    Err err;
-    LoaderOptions options = {.seq_length = T, .batch_size = B, .seed = 1};
-    Loader *loader = count_loader(&source, tokens, N, options);
-    assert_int_equal(loader_batch(loader, 1234567, first, &err), 0);
-    assert_int_equal(loader_batch(loader, 3, again, &err), 0);
-    assert_int_equal(loader_batch(loader, 1234567, again, &err), 0);
-    assert_memory_equal(first, again, sizeof first);
-    options.seed = 2;
-    Loader *other = count_loader(&other_source, tokens, N, options);
-    assert_int_equal(loader_batch(other, 1234567, again, &err), 0);
-    assert_memory_not_equal(first, again, sizeof first);
-    loader_close(other);
-    token_source_close(other_source);
-    loader_close(loader);
-    token_source_close(source);
-}
-
-static void loader_small_and_sequential(void **state)
-{
-    (void)state;
-    enum { T = 4, B = 5 };
-    int32_t tokens[9], out[B * (T + 1)];
-    TokenSource *source;
-    Err err;
-    LoaderOptions options = {.seq_length = T, .batch_size = B, .sequential = true};
-    Loader *loader = count_loader(&source, tokens, 9, options); /* two sequences */
-    assert_int_equal(loader_batch(loader, 0, out, &err), 0);
-    for (int b = 0; b < B; b++) assert_int_equal(out[b * (T + 1)], b % 2 * T);
-    loader_close(loader);
-    options.seq_length = 8;
-    assert_int_equal(loader_open(&loader, source, options, &err), 0);
-    loader_close(loader);
-    options.seq_length = 9;
-    assert_int_equal(loader_open(&loader, source, options, &err), -1);
-    assert_mentions(&err, "tokens in memory");
-    assert_mentions(&err, "10");
-    options.seq_length = 0;
-    assert_int_equal(loader_open(&loader, source, options, &err), -1);
-    token_source_close(source);
-    assert_int_equal(token_source_dummy(&source, 0, 5, 1, &err), 0);
-    options.seq_length = 1;
-    assert_int_equal(loader_open(&loader, source, options, &err), -1);
-    token_source_close(source);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -470,11 +349,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(source_refuses_bad_documents, setup, teardown),
         cmocka_unit_test_setup_teardown(source_int32, setup, teardown),
         cmocka_unit_test(source_memory_and_dummy),
-        cmocka_unit_test(shuffle_is_permutation),
-        cmocka_unit_test(shuffle_is_even),
-        cmocka_unit_test(loader_layout),
-        cmocka_unit_test(loader_is_pure),
-        cmocka_unit_test(loader_small_and_sequential),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,8 +14,8 @@
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "data/dataset_check.h"
 #include "data/encode.h"
-#include "data/raw_source.h"
 #include "data/split.h"
 #include "data/token_source.h"
 
@@ -84,6 +84,12 @@ static EncodeOptions options_of(const Fixture *f, const char *const *paths, int 
                            .quiet = true};
 }
 
+static int check_split(const char *dir, const char *split, Err *err)
+{
+    CheckReport report;
+    return dataset_check(&report, dir, split, &(CheckOptions){.quiet = true}, err);
+}
+
 static void assert_mentions(const Err *err, const char *part)
 {
     if (strstr(err->text, part) == NULL) fail_msg("'%s' does not mention '%s'", err->text, part);
@@ -138,7 +144,7 @@ static void encode_round_trip(void **state)
     assert_int_equal(report.bytes, 6 + 5 + 7 + 9 + 300 + 301 + 1000 + 5 + 5);
     int64_t documents = 0, tokens = 0, twins[2] = {0};
     for (int s = 0; s < SPLIT_COUNT; s++) {
-        assert_int_equal(raw_source_verify(f->out, split_name(s), &err), 0);
+        assert_int_equal(check_split(f->out, split_name(s), &err), 0);
         assert_int_equal(token_source_open(&source, f->out, split_name(s), &err), 0);
         assert_true(doc_count(source) > 0);
         documents += doc_count(source);
@@ -199,7 +205,7 @@ static void encode_by_list(void **state)
     assert_int_equal(report.info.splits[SPLIT_VAL].documents, 3);
     put(f->dir, "list", "sub\nno such\n", 12);
     assert_encode_fails(&options, "list:2: no document 'no such'");
-    assert_int_equal(raw_source_verify(f->out, "val", &err), 0); /* the old one still stands */
+    assert_int_equal(check_split(f->out, "val", &err), 0); /* the old one still stands */
 }
 
 static void encode_refuses(void **state)
@@ -233,7 +239,7 @@ static void encode_refuses(void **state)
     options.force = true;
     options.paths = empties;
     assert_encode_fails(&options, "no text");
-    assert_int_equal(raw_source_verify(f->out, "train", &err), 0);
+    assert_int_equal(check_split(f->out, "train", &err), 0);
 }
 
 /* A write that fails, here by the limit of file sizes, leaves nothing. */
@@ -252,7 +258,7 @@ static void encode_out_of_space(void **state)
     int status = dataset_encode(&options, &report, &err);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
     assert_int_equal(status, -1);
-    assert_mentions(&err, ".bin");
+    assert_mentions(&err, "train/c/0");
     assert_nothing_left(f);
 }
 

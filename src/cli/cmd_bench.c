@@ -5,6 +5,7 @@
 #include "cli/command.h"
 #include "cli/options.h"
 #include "run/bench.h"
+#include "run/bench_data.h"
 #include "run/bench_ops.h"
 #include "run/bench_peak.h"
 #include "run/bf16_tell.h"
@@ -13,6 +14,7 @@ static const char help[] =
     "usage: ttt bench peak [--threads N] [--isa NAME] [--json]\n"
     "       ttt bench train|eval|read|generate [OVERRIDES...] [options]\n"
     "       ttt bench ops [--shape NAME] [options]\n"
+    "       ttt bench data [DIR] [--tokens N] [--seq-length N] [--json]\n"
     "\n"
     "Measures this machine and this program on it, with random weights and random tokens: no data\n"
     "set is needed. Speed is told as a share of the peak that the machine attains, taken in the\n"
@@ -25,12 +27,14 @@ static const char help[] =
     "  read              one stream, in pieces of training.seq_length\n"
     "  generate          token by token, and the pauses for learning\n"
     "  ops               each operation alone, at the shapes of a model\n"
+    "  data              reading train of a dataset, or of arrays made for it, on one core\n"
     "\n"
     "  OVERRIDES         as in `ttt train`: +experiment=NAME, a.b=c\n"
     "  --steps N         timed: batches, pieces, or tokens (3, 3, or one chunk)\n"
     "  --warmup N        untimed before them (1)\n"
     "  --tokens N        read first; `bench read` then compares with a reader at 8192 tokens\n"
     "  --batch N         of generate: texts side by side (1)\n"
+    "  --seq-length N    of data (8192)\n"
     "  --no-learning     weights stay as they are while reading\n"
     "  --shape NAME      of ops: model=NAME-e2e (small, then 125m)\n"
     "  --threads N       default: one per physical core\n"
@@ -46,7 +50,7 @@ enum { MAX_THREADS = 1024, MAX_OVERRIDES = 256 };
 typedef struct Arguments {
     const char *what, *config_dir, *shape;
     BenchOptions bench;
-    int64_t threads;
+    int64_t threads, seq_length;
     bool json;
     char **overrides;
     int n_overrides;
@@ -140,6 +144,19 @@ static int run_ops(const Arguments *a, Err *err)
     return results_give(a, json_pack("{s:s, s:o}", "bench", "ops", "shapes", all), err);
 }
 
+static int run_data(const Arguments *a, Err *err)
+{
+    BenchDataOptions o = {.dir = a->n_overrides > 0 ? a->overrides[0] : NULL,
+                          .tokens = a->bench.tokens,
+                          .seq_length = a->seq_length};
+    json_t *json;
+    if (bench_data_run(&json, &o, a->json ? NULL : stdout, err) < 0) {
+        json_decref(json);
+        return -1;
+    }
+    return results_give(a, json, err);
+}
+
 typedef struct Benchmark {
     const char *name;
     int (*run)(const Arguments *a, Err *err);
@@ -153,6 +170,7 @@ static const Benchmark benchmarks[] = {
     {"read", run_work, BENCH_READ},
     {"generate", run_work, BENCH_GENERATE},
     {"ops", run_ops, 0},
+    {"data", run_data, 0},
 };
 
 static const Benchmark *benchmark_find(const char *name)
@@ -173,13 +191,15 @@ static int arguments_parse(Arguments *a, int argc, char **argv)
         {"tokens", OPTION_INT, &b->tokens, 1, 1e9},
         {"threads", OPTION_INT, &a->threads, 1, MAX_THREADS},
         {"isa", OPTION_TEXT, &b->isa, 0, 0},
+        {"seq-length", OPTION_INT, &a->seq_length, 1, 1e9},
         {"shape", OPTION_TEXT, &a->shape, 0, 0},
         {"no-learning", OPTION_FLAG, &b->no_learning, 0, 0},
         {"json", OPTION_FLAG, &a->json, 0, 0},
     };
     int n = options_parse(argc, argv, table, ARRAY_LEN(table));
     if (n < 0) return EXIT_USAGE;
-    if (n == 0) return options_usage("bench", "say what: peak, train, eval, read, generate or ops");
+    if (n == 0)
+        return options_usage("bench", "say what: peak, train, eval, read, generate, ops or data");
     if (n - 1 > MAX_OVERRIDES) return options_usage("bench", "at most %d overrides", MAX_OVERRIDES);
     a->what = argv[1];
     a->overrides = argv + 2;
@@ -199,10 +219,14 @@ static int arguments_check(const Arguments *a, const Benchmark *b)
         return options_usage("bench",
                              "--steps, --warmup and --no-learning are for train, eval, read and "
                              "generate");
-    if (!stream && a->bench.tokens >= 0)
-        return options_usage("bench", "--tokens is for read and generate");
+    if (!stream && b->run != run_data && a->bench.tokens >= 0)
+        return options_usage("bench", "--tokens is for read, generate and data");
     if ((!work || b->kind != BENCH_GENERATE) && a->bench.batch > 0)
         return options_usage("bench", "--batch is for generate");
+    if (b->run == run_data && a->n_overrides > 1)
+        return options_usage("bench", "data takes one dataset folder at most");
+    if (b->run != run_data && a->seq_length > 0)
+        return options_usage("bench", "--seq-length is for data");
     if (b->run != run_ops && a->shape) return options_usage("bench", "--shape is for ops");
     return EXIT_DONE;
 }
@@ -216,7 +240,7 @@ static int run(int argc, char **argv)
     const Benchmark *b = benchmark_find(a.what);
     if (!b)
         return options_usage(
-            "bench", "'%.100s' is none of peak, train, eval, read, generate and ops", a.what);
+            "bench", "'%.100s' is none of peak, train, eval, read, generate, ops and data", a.what);
     status = arguments_check(&a, b);
     if (status != EXIT_DONE) return status;
     a.bench.kind = b->kind;

@@ -1,21 +1,22 @@
-/* `ttt data`: makes datasets and looks into them. This file: the subcommands that look. */
+/* `ttt data`: makes datasets and looks into them. This file: docs and cat, and the table. */
 #include "cli/cmd_data.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/names.h"
 #include "cli/command.h"
-#include "data/dataset.h"
 #include "data/escape.h"
-#include "data/raw_source.h"
 #include "data/token_source.h"
 #include "data/tokenizer.h"
+#include "data/zarr_meta.h"
 
 enum { BLOCK = 4096 };
 
@@ -71,89 +72,19 @@ bool parse_count(const char *text, int64_t low, int64_t *out)
     return errno == 0 && end != text && *end == 0 && *out >= low;
 }
 
+bool data_has_array(const char *dir, const char *split)
+{
+    char path[PATH_MAX];
+    Err ignored;
+    return path_join(path, sizeof path, dir, split, &ignored) == 0 && zarr_meta_there(path);
+}
+
 int data_finish(const char *sub)
 {
     Err err;
     if (fflush(stdout) == 0 && !ferror(stdout)) return EXIT_DONE;
     err_errno(&err, "cannot write to standard output");
     return data_fail(sub, &err);
-}
-
-/* --- info ------------------------------------------------------------------------------------- */
-
-typedef struct SplitSizes {
-    int64_t tokens, documents, shortest, longest; /* of documents, in tokens */
-} SplitSizes;
-
-static int split_sizes(SplitSizes *out, const char *dir, int split, Err *err)
-{
-    TokenSource *source;
-    TRY(token_source_open(&source, dir, split_name(split), err));
-    *out = (SplitSizes){.tokens = token_source_length(source), .documents = doc_count(source)};
-    for (int64_t i = 0; i < out->documents; i++) {
-        int64_t length = doc_info(source, i).length;
-        if (i == 0 || length < out->shortest) out->shortest = length;
-        if (length > out->longest) out->longest = length;
-    }
-    token_source_close(source);
-    return 0;
-}
-
-static int info_json(const DatasetInfo *info, const SplitSizes *sizes)
-{
-    json_t *splits = json_object();
-    for (int s = 0; s < SPLIT_COUNT; s++)
-        json_object_set_new(
-            splits, split_name(s),
-            json_pack("{s:I, s:I, s:I, s:I, s:s}", "tokens", (json_int_t)sizes[s].tokens,
-                      "documents", (json_int_t)sizes[s].documents, "shortest",
-                      (json_int_t)sizes[s].shortest, "longest", (json_int_t)sizes[s].longest,
-                      "sha256", info->splits[s].sha256));
-    json_t *root = json_pack("{s:s, s:i, s:i, s:i, s:s, s:o}", "tokenizer", info->tokenizer,
-                             "vocab_size", info->vocab_size, "bos", info->bos, "eos", info->eos,
-                             "dtype", info->token_size == 2 ? "uint16" : "int32", "splits", splits);
-    json_dumpf(root, stdout, JSON_INDENT(2));
-    putchar('\n');
-    json_decref(root);
-    return data_finish("info");
-}
-
-static int info_text(const DatasetInfo *info, const SplitSizes *sizes)
-{
-    char shown[NAME_SHOWN_MAX];
-    printf("tokenizer  %s: vocabulary %d, BOS %d, EOS %d; stored as %s\n",
-           name_show(shown, info->tokenizer), info->vocab_size, info->bos, info->eos,
-           info->token_size == 2 ? "uint16" : "int32");
-    printf("split         tokens  documents   shortest    longest\n");
-    for (int s = 0; s < SPLIT_COUNT; s++)
-        printf("%-5s %14" PRId64 " %10" PRId64 " %10" PRId64 " %10" PRId64 "\n", split_name(s),
-               sizes[s].tokens, sizes[s].documents, sizes[s].shortest, sizes[s].longest);
-    return data_finish("info");
-}
-
-static int info_run(int argc, char **argv)
-{
-    static const struct option options[] = {
-        {"json", no_argument, NULL, 'j'}, {"check", no_argument, NULL, 'c'}, {0}};
-    bool json = false, check = false;
-    int c;
-    while ((c = data_option(argc, argv, options)) != -1) {
-        if (c == 'j') json = true;
-        if (c == 'c') check = true;
-        if (c == '?') return EXIT_USAGE;
-    }
-    if (argc - optind != 1) return data_usage("info", "name one dataset folder");
-    Err err;
-    DatasetInfo info;
-    SplitSizes sizes[SPLIT_COUNT];
-    const char *dir = argv[optind];
-    if (dataset_read(&info, dir, &err) < 0) return data_fail("info", &err);
-    for (int s = 0; s < SPLIT_COUNT; s++) {
-        if (split_sizes(&sizes[s], dir, s, &err) < 0 ||
-            (check && raw_source_verify(dir, split_name(s), &err) < 0))
-            return data_fail("info", &err);
-    }
-    return json ? info_json(&info, sizes) : info_text(&info, sizes);
 }
 
 /* --- docs ------------------------------------------------------------------------------------- */
@@ -244,7 +175,7 @@ static int cat_range(const TokenSource *source, const Tokenizer *tok, int64_t a,
     if (a > b || b > length)
         return err_set(err, "%s: no range %" PRId64 ":%" PRId64 "; it has %" PRId64 " tokens",
                        source->name, a, b, length);
-    if (tok != NULL && tokenizer_vocab_size(tok) != source->vocab_size)
+    if (tok != NULL && source->vocab_size > 0 && tokenizer_vocab_size(tok) != source->vocab_size)
         return err_set(err, "%s: its vocabulary of %d is not that of the tokenizer '%s' (%d)",
                        source->name, source->vocab_size, tokenizer_name(tok),
                        tokenizer_vocab_size(tok));
@@ -256,13 +187,29 @@ static int cat_range(const TokenSource *source, const Tokenizer *tok, int64_t a,
     return 0;
 }
 
-static int cat_split(const char *dir, const char *split, bool text, int64_t a, int64_t b)
+/* name: a tokenizer in place of the dataset's own, or NULL. */
+static int cat_tokenizer(Tokenizer **out, TokenSource *source, const char *dir, const char *name,
+                         Err *err)
+{
+    if (name == NULL && source->tokenizer[0] == 0)
+        return err_set(err, "%s does not say which tokenizer made it: give --tokenizer NAME",
+                       source->name);
+    if (name != NULL)
+        TRY(tokenizer_open(out, name, err));
+    else
+        TRY(tokenizer_open_named(out, source->tokenizer, dir, err));
+    token_source_declare(source, tokenizer_vocab_size(*out), tokenizer_bos(*out));
+    return 0;
+}
+
+static int cat_split(const char *dir, const char *split, const char *tokenizer, bool text,
+                     int64_t a, int64_t b)
 {
     Err err;
     TokenSource *source;
     Tokenizer *tok = NULL;
     if (token_source_open(&source, dir, split, &err) < 0) return data_fail("cat", &err);
-    int status = text ? tokenizer_open_named(&tok, source->tokenizer, dir, &err) : 0;
+    int status = text ? cat_tokenizer(&tok, source, dir, tokenizer, &err) : 0;
     if (status == 0) status = cat_range(source, tok, a, b, &err);
     tokenizer_close(tok);
     token_source_close(source);
@@ -274,8 +221,9 @@ static int cat_run(int argc, char **argv)
     static const struct option options[] = {{"split", required_argument, NULL, 's'},
                                             {"range", required_argument, NULL, 'r'},
                                             {"text", no_argument, NULL, 't'},
+                                            {"tokenizer", required_argument, NULL, 'k'},
                                             {0}};
-    const char *split = "train", *range = ":";
+    const char *split = "train", *range = ":", *tokenizer = NULL;
     bool text = false;
     int64_t a, b;
     int c;
@@ -283,12 +231,13 @@ static int cat_run(int argc, char **argv)
         if (c == 's') split = optarg;
         if (c == 'r') range = optarg;
         if (c == 't') text = true;
+        if (c == 'k') tokenizer = optarg;
         if (c == '?') return EXIT_USAGE;
     }
     if (!parse_range(range, &a, &b))
         return data_usage("cat", "--range %s is not A:B, two token positions", range);
     if (argc - optind != 1) return data_usage("cat", "name one dataset folder");
-    return cat_split(argv[optind], split, text, a, b);
+    return cat_split(argv[optind], split, tokenizer, text || tokenizer != NULL, a, b);
 }
 
 /* --- the command ------------------------------------------------------------------------------ */
@@ -296,8 +245,10 @@ static int cat_run(int argc, char **argv)
 static const char help_text[] =
     "usage: ttt data encode [OPTIONS] FILES-OR-FOLDERS... --out DIR\n"
     "       ttt data info DIR [--check] [--json]\n"
+    "       ttt data check DIR [--split NAME] [--vocab N] [--missing-ok]\n"
+    "       ttt data repack DIR --out DIR [OPTIONS]\n"
     "       ttt data docs DIR [--split train|val] [--json]\n"
-    "       ttt data cat DIR [--split train|val] [--range A:B] [--text]\n"
+    "       ttt data cat DIR [--split train|val] [--range A:B] [--text] [--tokenizer NAME]\n"
     "\n"
     "encode turns files into a dataset folder: one document per file, a BOS in front of each, "
     "split\n"
@@ -313,33 +264,60 @@ static const char help_text[] =
     "  --ext .py,.txt       of files in folders, take only these\n"
     "  --min-bytes N        skip smaller files (1)\n"
     "  --max-files N        take only the first N files\n"
+    "  --threads N          default: one per core; the result does not depend on it\n"
+    "  --codec CHAIN        blosc:CNAME:LEVEL:SHUFFLE, zstd:LEVEL, gzip:LEVEL, crc32c, joined by\n"
+    "                       +, or none (blosc:lz4:5:shuffle+crc32c)\n"
+    "  --chunk-tokens N     what is decoded at once (4096)\n"
+    "  --shard-tokens N     tokens of one file, whole chunks (4194304)\n"
     "  --force              replace a dataset that is there\n"
     "  --json               the summary as JSON\n"
-    "info shows what a dataset holds; --check reads it all and compares digests.\n"
+    "Killed, even with -9, the same command goes on where it stopped: DIR.partial keeps what is "
+    "done.\n"
+    "info shows what a dataset holds; --check reads it all.\n"
+    "check reads it all: every file is there and decodes, ids are below the vocabulary (--vocab N\n"
+    "where a plain zarr array does not say), counts and digests fit. It names the first broken "
+    "file.\n"
+    "repack writes the same tokens anew, with --codec, --chunk-tokens, --shard-tokens, --force as\n"
+    "above, and --dtype uint16, --endian big, --index-at-start, --v2-keys.\n"
     "docs lists a split's documents: index, name, tokens.\n"
     "cat prints tokens A to B - 1 of a split: ids, one a line, or --text.\n"
     "\n"
     "example:\n"
     "  ttt data encode --ext .md,.c docs src --out /tmp/sources && ttt data info /tmp/sources\n";
 
+typedef struct Subcommand {
+    const char *name;
+    int (*run)(int argc, char **argv);
+} Subcommand;
+
+static const Subcommand subcommands[] = {{"encode", data_encode_run}, {"info", data_info_run},
+                                         {"check", data_check_run},   {"repack", data_repack_run},
+                                         {"docs", docs_run},          {"cat", cat_run}};
+
+static int unknown_subcommand(const char *given)
+{
+    const char *names[ARRAY_LEN(subcommands)];
+    for (int i = 0; i < ARRAY_LEN(names); i++) names[i] = subcommands[i].name;
+    const char *near = name_nearest(given, names, ARRAY_LEN(names));
+    if (near != NULL) return data_usage("", "no '%s' (%s?)", given, near);
+    return data_usage("", "no '%s': name encode, info, check, repack, docs or cat", given);
+}
+
 static int data_run(int argc, char **argv)
 {
-    static const char *const names[] = {"encode", "info", "docs", "cat"};
-    static int (*const runs[])(int, char **) = {data_encode_run, info_run, docs_run, cat_run};
-    if (argc < 2) return data_usage("", "name what to do: encode, info, docs or cat");
+    if (argc < 2)
+        return data_usage("", "name what to do: encode, info, check, repack, docs or cat");
     for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
         if (strcmp(argv[i], "--help") != 0 && strcmp(argv[i], "-h") != 0) continue;
         fputs(help_text, stdout);
         return data_finish("");
     }
-    for (int i = 0; i < ARRAY_LEN(names); i++) {
-        if (strcmp(argv[1], names[i]) != 0) continue;
+    for (int i = 0; i < ARRAY_LEN(subcommands); i++) {
+        if (strcmp(argv[1], subcommands[i].name) != 0) continue;
         optind = 0; /* tells getopt of glibc to start over */
-        return runs[i](argc - 1, argv + 1);
+        return subcommands[i].run(argc - 1, argv + 1);
     }
-    const char *near = name_nearest(argv[1], names, ARRAY_LEN(names));
-    if (near != NULL) return data_usage("", "no '%s' (%s?)", argv[1], near);
-    return data_usage("", "no '%s': name encode, info, docs or cat", argv[1]);
+    return unknown_subcommand(argv[1]);
 }
 
 const Command command_data = {"data", "make datasets from text, and look into them", help_text,

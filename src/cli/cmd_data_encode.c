@@ -77,6 +77,15 @@ static int set_count(int64_t *out, const char *option, const char *text)
     return data_usage("encode", "%s %s is not a whole number from 1", option, text);
 }
 
+static int set_threads(EncodeOptions *o, const char *text)
+{
+    int64_t threads;
+    if (!parse_count(text, 1, &threads) || threads > 1024)
+        return data_usage("encode", "--threads %s is not a number from 1 to 1024", text);
+    o->threads = (int)threads;
+    return 0;
+}
+
 /* Returns 0, or an exit status after a complaint. */
 static int set_option(Arguments *a, int c)
 {
@@ -101,6 +110,15 @@ static int set_option(Arguments *a, int c)
         return set_count(&o->min_bytes, "--min-bytes", optarg);
     case 'n':
         return set_count(&o->max_files, "--max-files", optarg);
+    case 'k':
+        return set_count(&o->chunk_tokens, "--chunk-tokens", optarg);
+    case 'S':
+        return set_count(&o->shard_tokens, "--shard-tokens", optarg);
+    case 'c':
+        o->codec = optarg;
+        return 0;
+    case 'T':
+        return set_threads(o, optarg);
     case 'F':
         o->force = true;
         return 0;
@@ -122,6 +140,10 @@ static int parse_arguments(Arguments *a, int argc, char **argv)
                                             {"ext", required_argument, NULL, 'e'},
                                             {"min-bytes", required_argument, NULL, 'm'},
                                             {"max-files", required_argument, NULL, 'n'},
+                                            {"chunk-tokens", required_argument, NULL, 'k'},
+                                            {"shard-tokens", required_argument, NULL, 'S'},
+                                            {"codec", required_argument, NULL, 'c'},
+                                            {"threads", required_argument, NULL, 'T'},
                                             {"force", no_argument, NULL, 'F'},
                                             {"json", no_argument, NULL, 'j'},
                                             {0}};

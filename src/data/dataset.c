@@ -11,7 +11,8 @@
 #include "base/file.h"
 #include "base/names.h"
 
-enum { FORMAT_VERSION = 1, MAX_JSON = 1 << 20 };
+/* The version says how tokens are stored. */
+enum { VERSION_RAW = 1, VERSION_ZARR = 2, MAX_JSON = 1 << 20 };
 static const char format_name[] = "ttt-tokens";
 
 /* Where a value comes from, for messages. */
@@ -80,7 +81,13 @@ static int get_digest(Place place, char out[65], Err *err)
     return 0;
 }
 
-static int get_split(Place place, int split, SplitInfo *out, Err *err)
+/* The key that names where the tokens are. */
+static const char *tokens_key(bool is_zarr)
+{
+    return is_zarr ? "token_array" : "token_file";
+}
+
+static int get_split(Place place, int split, bool is_zarr, SplitInfo *out, Err *err)
 {
     const json_t *splits = json_object_get(place.object, "splits");
     char section[32];
@@ -88,7 +95,7 @@ static int get_split(Place place, int split, SplitInfo *out, Err *err)
     Place inner = {json_object_get(splits, split_name(split)), place.path, section};
     TRY(get_int(inner, "tokens", 0, INT64_MAX / 8, &out->tokens, err));
     TRY(get_int(inner, "documents", 0, out->tokens, &out->documents, err));
-    TRY(get_file(inner, "token_file", out->token_file, err));
+    TRY(get_file(inner, tokens_key(is_zarr), out->token_file, err));
     TRY(get_file(inner, "documents_file", out->docs_file, err));
     return get_digest(inner, out->sha256, err);
 }
@@ -116,9 +123,10 @@ static int parse_info(DatasetInfo *out, Place place, Err *err)
                        "`ttt data encode`",
                        place.path, format_name);
     TRY(get_int(place, "version", 1, INT_MAX, &version, err));
-    if (version != FORMAT_VERSION)
-        return err_set(err, "%s: version %lld; this program reads version %d: use a newer one",
-                       place.path, (long long)version, FORMAT_VERSION);
+    if (version > VERSION_ZARR)
+        return err_set(err, "%s: version %lld; this program reads up to %d: use a newer one",
+                       place.path, (long long)version, VERSION_ZARR);
+    out->is_zarr = version == VERSION_ZARR;
     TRY(get_text(place, "tokenizer", out->tokenizer, sizeof out->tokenizer, err));
     TRY(get_int(place, "vocab_size", 1, INT32_MAX, &vocab, err));
     TRY(get_int(place, "bos", 0, vocab - 1, &bos, err));
@@ -127,7 +135,8 @@ static int parse_info(DatasetInfo *out, Place place, Err *err)
     out->bos = (int32_t)bos;
     out->eos = (int32_t)eos;
     TRY(get_dtype(place, out, err));
-    for (int s = 0; s < SPLIT_COUNT; s++) TRY(get_split(place, s, &out->splits[s], err));
+    for (int s = 0; s < SPLIT_COUNT; s++)
+        TRY(get_split(place, s, out->is_zarr, &out->splits[s], err));
     return 0;
 }
 
@@ -156,10 +165,10 @@ int dataset_read(DatasetInfo *out, const char *dir, Err *err)
     return status;
 }
 
-static json_t *split_json(const SplitInfo *split)
+static json_t *split_json(const SplitInfo *split, bool is_zarr)
 {
     return json_pack("{s:I, s:I, s:s, s:s, s:s}", "tokens", (json_int_t)split->tokens, "documents",
-                     (json_int_t)split->documents, "token_file", split->token_file,
+                     (json_int_t)split->documents, tokens_key(is_zarr), split->token_file,
                      "documents_file", split->docs_file, "sha256", split->sha256);
 }
 
@@ -167,12 +176,13 @@ int dataset_write(const DatasetInfo *info, const char *dir, Err *err)
 {
     char path[PATH_MAX];
     TRY(path_join(path, sizeof path, dir, "dataset.json", err));
-    json_t *root = json_pack("{s:s, s:i, s:s, s:i, s:i, s:i, s:s, s:{s:o, s:o}}", "format",
-                             format_name, "version", FORMAT_VERSION, "tokenizer", info->tokenizer,
-                             "vocab_size", info->vocab_size, "bos", info->bos, "eos", info->eos,
-                             "dtype", info->token_size == 2 ? "uint16" : "int32", "splits", "train",
-                             split_json(&info->splits[SPLIT_TRAIN]), "val",
-                             split_json(&info->splits[SPLIT_VAL]));
+    json_t *root =
+        json_pack("{s:s, s:i, s:s, s:i, s:i, s:i, s:s, s:{s:o, s:o}}", "format", format_name,
+                  "version", info->is_zarr ? VERSION_ZARR : VERSION_RAW, "tokenizer",
+                  info->tokenizer, "vocab_size", info->vocab_size, "bos", info->bos, "eos",
+                  info->eos, "dtype", info->token_size == 2 ? "uint16" : "int32", "splits", "train",
+                  split_json(&info->splits[SPLIT_TRAIN], info->is_zarr), "val",
+                  split_json(&info->splits[SPLIT_VAL], info->is_zarr));
     char *text = root == NULL ? NULL : json_dumps(root, JSON_INDENT(2));
     json_decref(root);
     if (text == NULL) return err_set(err, "%s: no memory to write it", path);

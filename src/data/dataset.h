@@ -2,6 +2,7 @@
 #ifndef TTT_DATA_DATASET_H
 #define TTT_DATA_DATASET_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -11,14 +12,16 @@ enum { DATASET_TEXT = 256 };
 
 typedef struct SplitInfo {
     int64_t tokens, documents;
-    char token_file[DATASET_TEXT], docs_file[DATASET_TEXT]; /* names in the folder */
-    char sha256[65];                                        /* of the token file, hexadecimal */
+    /* Names in the folder; the first is a folder where the dataset is zarr. */
+    char token_file[DATASET_TEXT], docs_file[DATASET_TEXT];
+    char sha256[65]; /* of the tokens, token_size bytes each, little-endian; hexadecimal */
 } SplitInfo;
 
 typedef struct DatasetInfo {
     char tokenizer[DATASET_TEXT];
     int32_t vocab_size, bos, eos;
     int token_size; /* bytes: 2 (uint16) or 4 (int32) */
+    bool is_zarr;   /* tokens are zarr arrays, not raw files */
     SplitInfo splits[SPLIT_COUNT];
 } DatasetInfo;
 

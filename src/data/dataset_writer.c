@@ -1,8 +1,10 @@
-/* The dataset folder being written: per split a token file and a list of documents. */
+/* The dataset folder being written: per split a zarr array and a list of documents. The state is
+ * saved whenever a file of tokens is complete; a later run cuts the rest back to that point. */
 #include "data/dataset_writer.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,129 +13,86 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "base/names.h"
-#include "base/sha256.h"
+#include "data/dataset_target.h"
 #include "data/doc_index.h"
-
-enum { BUFFER_SIZE = 1 << 16 };
-
-typedef struct SplitWriter {
-    AtomicFile tokens, docs;
-    Sha256 sha;
-    unsigned char buffer[BUFFER_SIZE]; /* of the token file */
-    size_t used;
-} SplitWriter;
+#include "data/widen.h"
+#include "data/write_state.h"
+#include "data/zarr_writer.h"
 
 struct DatasetWriter {
     DatasetInfo info;
-    SplitWriter splits[SPLIT_COUNT];
-    char dir[PATH_MAX - 32]; /* the target; shorter, so that its temporary names fit */
-    char temp[PATH_MAX];     /* the folder being written; "" once it is in place */
-    bool replaces;           /* a dataset is there and goes when this one comes */
-    int split;               /* of the document being written */
-    int64_t doc_start;
+    DatasetTarget target;
+    WriteState state;
+    ZarrMeta layout;
+    char plan[PLAN_HEX];
+    int threads;
+    int64_t resumed;   /* documents */
+    bool saved;        /* the folder holds something worth keeping */
+    ZarrWriter *array; /* of state.split; NULL before and after */
+    FILE *docs;        /* the same */
     const char *doc_name;
 };
 
-/* --- the target ------------------------------------------------------------------------------- */
+/* --- opening ---------------------------------------------------------------------------------- */
 
-static bool is_dataset_file(const char *name)
+static int layout_make(ZarrMeta *out, const DatasetWriterOptions *o, int token_size, Err *err)
 {
-    static const char *const names[] = {"dataset.json",   "train.bin", "train.docs.jsonl",
-                                        "val.docs.jsonl", "val.bin",   "tokenizer.json",
-                                        "tokenizer.model"};
-    for (int i = 0; i < ARRAY_LEN(names); i++)
-        if (strcmp(name, names[i]) == 0) return true;
-    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+    *out = (ZarrMeta){.format = 3,
+                      .type = {token_size, token_size == 4, false},
+                      .chunk = o->shard_tokens,
+                      .inner = o->chunk_tokens,
+                      .sharded = o->shard_tokens != o->chunk_tokens,
+                      .index_crc = true,
+                      .key_prefix = true,
+                      .separator = '/'};
+    if (o->shard_tokens % o->chunk_tokens != 0)
+        return err_set(err, "a shard of %lld tokens does not hold whole chunks of %lld",
+                       (long long)o->shard_tokens, (long long)o->chunk_tokens);
+    return chain_parse(&out->chain, o->codec, token_size, err);
 }
 
-/* Counts the folder's entries; fails on one that no dataset has. */
-static int count_entries(const char *path, Err *err)
+static int state_load(DatasetWriter *w, Err *err)
 {
-    DIR *dir = opendir(path);
-    if (dir == NULL) return file_error(err, "read the folder", path);
-    int n = -2; /* "." and ".." */
-    const struct dirent *entry;
-    while ((entry = readdir(dir)) != NULL) {
-        n++;
-        if (is_dataset_file(entry->d_name)) continue;
-        char shown[NAME_SHOWN_MAX];
-        err_set(err, "%s exists and holds more than a dataset (%s): name another folder", path,
-                name_show(shown, entry->d_name));
-        closedir(dir);
-        return -1;
+    int found = write_state_read(&w->state, w->target.partial, w->plan, err);
+    TRY(found);
+    if (found) {
+        w->resumed = w->state.documents;
+        w->saved = true;
+        return 0;
     }
-    closedir(dir);
-    return n < 0 ? 0 : n;
+    w->state = (WriteState){0};
+    for (int s = 0; s < SPLIT_COUNT; s++) sha256_init(&w->state.splits[s].sha);
+    return dataset_target_clean(&w->target, err);
 }
 
-static int target_check(DatasetWriter *w, bool force, Err *err)
+static int writer_open(DatasetWriter *w, const DatasetWriterOptions *o, Err *err)
 {
-    struct stat st;
-    if (lstat(w->dir, &st) != 0) return 0;
-    if (!S_ISDIR(st.st_mode))
-        return err_set(err, "%s exists and is not a folder: name another", w->dir);
-    int n = count_entries(w->dir, err);
-    TRY(n);
-    if (n > 0 && !force)
-        return err_set(err, "%s exists: name another folder, or give --force to replace it",
-                       w->dir);
-    w->replaces = n > 0;
-    return 0;
+    DatasetInfo *info = &w->info;
+    w->target.lock = -1;
+    w->threads = o->threads;
+    info->is_zarr = true;
+    info->vocab_size = tokenizer_vocab_size(o->tok);
+    info->bos = tokenizer_bos(o->tok);
+    info->eos = tokenizer_eos(o->tok);
+    info->token_size = info->vocab_size <= 65536 ? 2 : 4;
+    for (int s = 0; s < SPLIT_COUNT; s++) {
+        snprintf(info->splits[s].token_file, DATASET_TEXT, "%s", split_name(s));
+        snprintf(info->splits[s].docs_file, DATASET_TEXT, "%s.docs.jsonl", split_name(s));
+    }
+    snprintf(w->plan, sizeof w->plan, "%s", o->plan);
+    TRY(path_join(info->tokenizer, DATASET_TEXT, "", tokenizer_name(o->tok), err));
+    TRY(layout_make(&w->layout, o, info->token_size, err));
+    TRY(dataset_target_open(&w->target, o->dir, o->force, err));
+    TRY(state_load(w, err));
+    return tokenizer_copy(o->tok, w->target.partial, err);
 }
 
-static int target_name(DatasetWriter *w, const char *dir, Err *err)
-{
-    TRY(path_join(w->dir, sizeof w->dir, "", dir, err));
-    size_t length = strlen(w->dir);
-    while (length > 1 && w->dir[length - 1] == '/') w->dir[--length] = 0;
-    if (length == 0) return err_set(err, "the name of the dataset folder is empty: give one");
-    return 0;
-}
-
-/* --- opening and closing ---------------------------------------------------------------------- */
-
-static int split_open(DatasetWriter *w, int split, Err *err)
-{
-    SplitWriter *s = &w->splits[split];
-    SplitInfo *info = &w->info.splits[split];
-    char path[PATH_MAX];
-    snprintf(info->token_file, DATASET_TEXT, "%s.bin", split_name(split));
-    snprintf(info->docs_file, DATASET_TEXT, "%s.docs.jsonl", split_name(split));
-    TRY(path_join(path, sizeof path, w->temp, info->token_file, err));
-    TRY(atomic_open(&s->tokens, path, err));
-    TRY(path_join(path, sizeof path, w->temp, info->docs_file, err));
-    TRY(atomic_open(&s->docs, path, err));
-    sha256_init(&s->sha);
-    return 0;
-}
-
-static int writer_open(DatasetWriter *w, const char *dir, bool force, const Tokenizer *tok,
-                       Err *err)
-{
-    for (int s = 0; s < SPLIT_COUNT; s++) w->splits[s].tokens.fd = w->splits[s].docs.fd = -1;
-    w->info.vocab_size = tokenizer_vocab_size(tok);
-    w->info.bos = tokenizer_bos(tok);
-    w->info.eos = tokenizer_eos(tok);
-    w->info.token_size = w->info.vocab_size <= 65536 ? 2 : 4;
-    TRY(path_join(w->info.tokenizer, DATASET_TEXT, "", tokenizer_name(tok), err));
-    TRY(target_name(w, dir, err));
-    TRY(target_check(w, force, err));
-    snprintf(w->temp, sizeof w->temp, "%s.tmp-%ld", w->dir, (long)getpid());
-    TRY(dir_remove(w->temp, err)); /* what a killed process with this number left */
-    TRY(dir_make(w->temp, err));
-    TRY(tokenizer_copy(tok, w->temp, err));
-    for (int s = 0; s < SPLIT_COUNT; s++) TRY(split_open(w, s, err));
-    return 0;
-}
-
-int dataset_writer_open(DatasetWriter **out, const char *dir, bool force, const Tokenizer *tok,
-                        Err *err)
+int dataset_writer_open(DatasetWriter **out, const DatasetWriterOptions *options, Err *err)
 {
     *out = NULL;
     DatasetWriter *w = calloc(1, sizeof *w);
     if (w == NULL) return err_set(err, "no memory to write a dataset");
-    if (writer_open(w, dir, force, tok, err) < 0) {
+    if (writer_open(w, options, err) < 0) {
         dataset_writer_close(w);
         return -1;
     }
@@ -141,94 +100,226 @@ int dataset_writer_open(DatasetWriter **out, const char *dir, bool force, const 
     return 0;
 }
 
-void dataset_writer_close(DatasetWriter *w)
+const char *dataset_writer_folder(const DatasetWriter *w)
 {
-    if (w == NULL) return;
-    Err ignored;
-    for (int s = 0; s < SPLIT_COUNT; s++) {
-        atomic_abort(&w->splits[s].tokens);
-        atomic_abort(&w->splits[s].docs);
-    }
-    if (w->temp[0] != 0) dir_remove(w->temp, &ignored);
+    return w->target.partial;
+}
+
+int64_t dataset_writer_resumed(const DatasetWriter *w)
+{
+    return w->resumed;
+}
+
+int dataset_writer_start(DatasetWriter *w, Err *err)
+{
+    if (w->saved) return 0; /* there is a state, and it says more */
+    return write_state_write(&w->state, w->target.partial, w->plan, err);
+}
+
+bool dataset_writer_close(DatasetWriter *w)
+{
+    if (w == NULL) return false;
+    bool keep = w->saved && w->target.partial[0] != 0 && w->target.lock >= 0;
+    zarr_writer_close(w->array);
+    if (w->docs != NULL) fclose(w->docs);
+    dataset_target_close(&w->target, keep);
     free(w);
+    return keep;
+}
+
+/* --- splits ----------------------------------------------------------------------------------- */
+
+static int docs_path(const DatasetWriter *w, char path[PATH_MAX], Err *err)
+{
+    return path_join(path, PATH_MAX, w->target.partial, w->info.splits[w->state.split].docs_file,
+                     err);
+}
+
+/* Opened at the length that the state knows of; what lies behind it was written after that. */
+static int docs_open(DatasetWriter *w, Err *err)
+{
+    char path[PATH_MAX];
+    off_t size = (off_t)w->state.splits[w->state.split].docs_bytes;
+    TRY(docs_path(w, path, err));
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+    if (fd < 0) return file_error(err, "create", path);
+    if (ftruncate(fd, size) != 0 || lseek(fd, size, SEEK_SET) != size) {
+        file_error(err, "write", path);
+        close(fd);
+        return -1;
+    }
+    w->docs = fdopen(fd, "w");
+    return w->docs == NULL ? file_error(err, "write", path) : 0;
+}
+
+static int docs_sync(DatasetWriter *w, Err *err)
+{
+    char path[PATH_MAX];
+    if (fflush(w->docs) == 0 && fsync(fileno(w->docs)) == 0) return 0;
+    file_error(err, "write", docs_path(w, path, err) == 0 ? path : "");
+    return -1;
+}
+
+static int split_open(DatasetWriter *w, Err *err)
+{
+    char path[PATH_MAX];
+    ZarrMeta layout = w->layout;
+    /* Between two saves tokens and whole files agree; at the end of a split they need not. */
+    layout.length = w->state.splits[w->state.split].tokens;
+    TRY(path_join(path, sizeof path, w->target.partial, split_name(w->state.split), err));
+    TRY(docs_open(w, err));
+    return zarr_writer_open(&w->array, &layout, path, w->threads, err);
+}
+
+static int split_close(DatasetWriter *w, Err *err)
+{
+    if (w->array == NULL) TRY(split_open(w, err)); /* a split without documents */
+    TRY(zarr_writer_finish(w->array, err));
+    TRY(docs_sync(w, err));
+    zarr_writer_close(w->array);
+    w->array = NULL;
+    int closed = fclose(w->docs);
+    w->docs = NULL;
+    return closed == 0 ? 0 : file_error(err, "write", w->target.partial);
+}
+
+static int state_save(DatasetWriter *w, Err *err)
+{
+    TRY(docs_sync(w, err));
+    TRY(write_state_write(&w->state, w->target.partial, w->plan, err));
+    w->saved = true;
+    return 0;
+}
+
+/* After the last document of a split its array ends in the middle of a file; from there a later run
+ * starts with the next split. */
+static int split_advance(DatasetWriter *w, Err *err)
+{
+    TRY(split_close(w, err));
+    w->state.split++;
+    w->state.skip = w->state.doc_start = 0;
+    if (w->state.split == SPLIT_COUNT) return 0;
+    TRY(split_open(w, err));
+    return state_save(w, err);
 }
 
 /* --- tokens ----------------------------------------------------------------------------------- */
 
-static int split_flush(SplitWriter *s, Err *err)
-{
-    sha256_update(&s->sha, s->buffer, s->used);
-    TRY(atomic_write(&s->tokens, s->buffer, s->used, err));
-    s->used = 0;
-    return 0;
-}
-
 int dataset_writer_begin(DatasetWriter *w, int split, const char *name, Err *err)
 {
-    w->split = split;
-    w->doc_start = w->info.splits[split].tokens;
+    CHECK(split >= w->state.split, "a document of %s after one of %s", split_name(split),
+          split_name(w->state.split));
+    while (w->state.split < split) TRY(split_advance(w, err));
+    if (w->array == NULL) TRY(split_open(w, err));
     w->doc_name = name;
+    if (w->state.skip == 0) w->state.doc_start = w->state.splits[split].tokens;
     return dataset_writer_add(w, &w->info.bos, 1, err);
 }
 
+static void digest_add(DatasetWriter *w, const int32_t *ids, int64_t n)
+{
+    enum { BLOCK = 4096 };
+    unsigned char bytes[BLOCK * 4];
+    IntType type = {w->info.token_size, false, false};
+    Sha256 *sha = &w->state.splits[w->state.split].sha;
+    for (int64_t at = 0; at < n; at += BLOCK) {
+        int64_t count = n - at < BLOCK ? n - at : BLOCK;
+        for (int64_t i = 0; i < count; i++) int_store(type, ids[at + i], bytes + i * type.size);
+        sha256_update(sha, bytes, (size_t)(count * type.size));
+    }
+}
+
+/* `seen`: the tokens of the document so far, written by this run or an earlier one. */
 int dataset_writer_add(DatasetWriter *w, const int32_t *ids, int64_t n, Err *err)
 {
-    SplitWriter *s = &w->splits[w->split];
-    int token_size = w->info.token_size;
-    for (int64_t i = 0; i < n; i++) {
-        if (s->used + (size_t)token_size > BUFFER_SIZE) TRY(split_flush(s, err));
+    int64_t *tokens = &w->state.splits[w->state.split].tokens;
+    int64_t dropped = w->state.skip < n ? w->state.skip : n;
+    w->state.skip -= dropped;
+    ids += dropped;
+    n -= dropped;
+    for (int64_t i = 0; i < n; i++)
         CHECK(ids[i] >= 0 && ids[i] < w->info.vocab_size, "token id %d", ids[i]);
-        for (int k = 0; k < token_size; k++)
-            s->buffer[s->used++] = (unsigned char)((uint32_t)ids[i] >> (8 * k));
+    while (n > 0) {
+        int64_t taken = zarr_writer_add(w->array, ids, n, err);
+        TRY(taken);
+        digest_add(w, ids, taken);
+        *tokens += taken;
+        ids += taken;
+        n -= taken;
+        if (zarr_writer_saved(w->array) != *tokens) continue;
+        w->state.skip = *tokens - w->state.doc_start;
+        TRY(state_save(w, err));
+        w->state.skip = 0;
     }
-    w->info.splits[w->split].tokens += n;
     return 0;
 }
 
 int dataset_writer_end(DatasetWriter *w, Err *err)
 {
-    SplitInfo *info = &w->info.splits[w->split];
-    char *line = doc_index_line(w->doc_name, w->doc_start, info->tokens - w->doc_start);
+    WriteState *state = &w->state;
+    int64_t length = state->splits[state->split].tokens - state->doc_start;
+    CHECK(state->skip == 0, "%s is shorter than when it was first written", w->doc_name);
+    char *line = doc_index_line(w->doc_name, state->doc_start, length);
     if (line == NULL) return err_set(err, "no memory for a document's name");
-    int status = atomic_write(&w->splits[w->split].docs, line, strlen(line), err);
+    size_t size = strlen(line);
+    bool written = fwrite(line, 1, size, w->docs) == size;
     free(line);
-    info->documents++;
-    return status;
+    if (!written) return docs_sync(w, err) < 0 ? -1 : file_error(err, "write", w->target.partial);
+    state->splits[state->split].docs_bytes += (int64_t)size;
+    state->splits[state->split].documents++;
+    state->documents++;
+    return 0;
 }
 
 /* --- putting it in place ---------------------------------------------------------------------- */
 
-static int split_commit(SplitWriter *s, SplitInfo *info, Err *err)
+static void info_finish(DatasetWriter *w)
 {
-    TRY(split_flush(s, err));
-    sha256_hex(&s->sha, info->sha256);
-    TRY(atomic_commit(&s->tokens, err));
-    return atomic_commit(&s->docs, err);
+    for (int s = 0; s < SPLIT_COUNT; s++) {
+        SplitInfo *info = &w->info.splits[s];
+        info->tokens = w->state.splits[s].tokens;
+        info->documents = w->state.splits[s].documents;
+        sha256_hex(&w->state.splits[s].sha, info->sha256);
+    }
 }
 
-/* The old dataset steps aside first: a folder can only be renamed over an empty one. */
-static int swap_in(DatasetWriter *w, Err *err)
+/* Temporary names that killed runs left among the files of tokens. */
+static int sweep_folder(const char *folder, Err *err)
 {
-    char aside[PATH_MAX];
-    snprintf(aside, sizeof aside, "%s.old-%ld", w->dir, (long)getpid());
-    if (w->replaces && rename(w->dir, aside) != 0) return file_error(err, "replace", w->dir);
-    if (rename(w->temp, w->dir) != 0) {
-        file_error(err, "create", w->dir);
-        if (w->replaces && rename(aside, w->dir) != 0)
-            err_wrap(err, "the dataset that was there is now %s", aside);
-        return -1;
+    char path[PATH_MAX];
+    DIR *dir = opendir(folder);
+    if (dir == NULL) return errno == ENOENT ? 0 : file_error(err, "read the folder", folder);
+    int status = 0;
+    const struct dirent *entry;
+    while (status == 0 && (entry = readdir(dir)) != NULL) {
+        if (strstr(entry->d_name, ".tmp-") == NULL) continue;
+        status = path_join(path, sizeof path, folder, entry->d_name, err);
+        if (status == 0 && unlink(path) != 0) status = file_error(err, "remove", path);
     }
-    w->temp[0] = 0;
-    return w->replaces ? dir_remove(aside, err) : 0;
+    closedir(dir);
+    return status;
+}
+
+static int sweep(const DatasetWriter *w, Err *err)
+{
+    static const char *const folders[] = {"", "train", "train/c", "val", "val/c"};
+    char path[PATH_MAX];
+    for (int i = 0; i < ARRAY_LEN(folders); i++) {
+        TRY(path_join(path, sizeof path, w->target.partial, folders[i], err));
+        TRY(sweep_folder(path, err));
+    }
+    return 0;
 }
 
 int dataset_writer_commit(DatasetWriter *w, DatasetInfo *out, Err *err)
 {
-    char parent[PATH_MAX];
-    for (int s = 0; s < SPLIT_COUNT; s++) TRY(split_commit(&w->splits[s], &w->info.splits[s], err));
-    TRY(dataset_write(&w->info, w->temp, err));
-    TRY(swap_in(w, err));
+    while (w->state.split < SPLIT_COUNT) TRY(split_advance(w, err));
+    info_finish(w);
+    TRY(sweep(w, err));
+    TRY(zarr_group_write(w->target.partial, err));
+    TRY(dataset_write(&w->info, w->target.partial, err));
+    TRY(write_state_remove(w->target.partial, err));
+    TRY(dataset_target_commit(&w->target, err));
     *out = w->info;
-    TRY(path_parent(parent, sizeof parent, w->dir, err));
-    return dir_sync(parent, err);
+    return 0;
 }

@@ -19,10 +19,13 @@ typedef struct EncodeOptions {
     uint64_t seed;                 /* of the split */
     const char *const *extensions; /* (n_extensions), for files found in folders */
     int n_extensions;
-    int64_t min_bytes, max_files;      /* max_files 0: no limit */
-    bool force;                        /* replace a dataset that is there */
-    bool quiet;                        /* no progress on standard error */
-    const volatile sig_atomic_t *stop; /* not zero: give up, leaving nothing; NULL is fine */
+    int64_t min_bytes, max_files;       /* max_files 0: no limit */
+    int64_t chunk_tokens, shard_tokens; /* 0: the usual */
+    const char *codec;                  /* see chain_parse; NULL: the usual */
+    int threads;                        /* 0: one per core */
+    bool force;                         /* replace a dataset that is there */
+    bool quiet;                         /* no progress on standard error */
+    const volatile sig_atomic_t *stop;  /* not zero: give up; NULL is fine */
 } EncodeOptions;
 
 typedef struct EncodeReport {
@@ -32,7 +35,13 @@ typedef struct EncodeReport {
     int64_t shared; /* documents of val whose equal is in train, by the list's will */
 } EncodeReport;
 
-/* Fails on input without any document. On failure out_dir is as it was. */
+enum { ENCODE_CHUNK_TOKENS = 1 << 12, ENCODE_SHARD_TOKENS = 1 << 22 };
+extern const char encode_codec[];
+/* The usual shard for chunks of that many tokens. */
+int64_t encode_shard_tokens(int64_t chunk_tokens);
+
+/* Fails on input without any document. On failure out_dir is as it was; what was done may be kept
+ * beside it (the text says so), and the same call goes on from there, as it does after a kill. */
 int dataset_encode(const EncodeOptions *options, EncodeReport *out, Err *err);
 
 #endif

@@ -5,13 +5,16 @@
 #include <stdlib.h>
 
 #include "data/mix.h"
+#include "data/read_ahead.h"
 
 enum { FEISTEL_ROUNDS = 8, FEISTEL_MIN_HALF = 3, MAX_SIDE = INT32_MAX };
+enum { AHEAD_TOKENS = 1 << 24 }; /* the most that is kept read: 64 MiB */
 
 struct Loader {
     const TokenSource *source;
     LoaderOptions options;
-    int64_t n_sequences;
+    int64_t n_sequences, batch_rows;
+    ReadAhead *ahead; /* or NULL */
 };
 
 /* One pass over the domain [0, 4^half): each round exchanges the halves and mixes one into the
@@ -42,27 +45,64 @@ int64_t permute_index(int64_t i, int64_t n, uint64_t key)
     return (int64_t)x;
 }
 
-int loader_open(Loader **out, const TokenSource *source, LoaderOptions options, Err *err)
+static int read_row(const void *context, int64_t row, int32_t *out, Err *err)
 {
-    *out = NULL;
-    int64_t T = options.seq_length, B = options.batch_size, N = token_source_length(source);
+    const Loader *l = context;
+    int64_t T = l->options.seq_length, rows = l->batch_rows;
+    int64_t global = row / rows * l->options.batch_size + l->options.rank * rows + row % rows;
+    return token_source_read(l->source, loader_sequence_at(l, global) * T, T + 1, out, err);
+}
+
+/* Two batches ahead, as far as that is not too much memory. */
+static int start_ahead(Loader *l, Err *err)
+{
+    int64_t row_tokens = l->options.seq_length + 1, n = AHEAD_TOKENS / row_tokens;
+    if (n > 2 * l->batch_rows) n = 2 * l->batch_rows;
+    return read_ahead_open(&l->ahead, read_row, l, row_tokens, n < 2 ? 2 : n, err);
+}
+
+static int check_options(const TokenSource *source, LoaderOptions o, Err *err)
+{
+    int64_t T = o.seq_length, B = o.batch_size, N = token_source_length(source);
     if (T < 1 || B < 1 || T > MAX_SIDE || B > MAX_SIDE)
         return err_set(err, "sequence length %lld and batch size %lld must be 1 to 2^31 - 1",
                        (long long)T, (long long)B);
-    if ((N - 1) / T < 1)
+    CHECK(o.world >= 1 && o.rank >= 0 && o.rank < o.world, "rank %d of %d", o.rank, o.world);
+    if (B % o.world != 0)
         return err_set(err,
-                       "%s: %lld tokens are too few for one sequence of %lld, which needs at least "
-                       "%lld; add text or lower training.seq_length",
-                       source->name, (long long)N, (long long)T, (long long)T + 1);
+                       "a batch of %lld sequences cannot be shared out evenly among %d processes: "
+                       "make training.global_batch_size a multiple of their number",
+                       (long long)B, o.world);
+    if ((N - 1) / T >= 1) return 0;
+    return err_set(err,
+                   "%s: %lld tokens are too few for one sequence of %lld, which needs at least "
+                   "%lld; add text or lower training.seq_length",
+                   source->name, (long long)N, (long long)T, (long long)T + 1);
+}
+
+int loader_open(Loader **out, const TokenSource *source, LoaderOptions options, Err *err)
+{
+    *out = NULL;
+    if (options.world == 0) options.world = 1;
+    TRY(check_options(source, options, err));
     Loader *l = malloc(sizeof *l);
     if (l == NULL) return err_set(err, "no memory for the loader");
-    *l = (Loader){.source = source, .options = options, .n_sequences = (N - 1) / T};
+    *l = (Loader){.source = source,
+                  .options = options,
+                  .n_sequences = (token_source_length(source) - 1) / options.seq_length,
+                  .batch_rows = options.batch_size / options.world};
+    if (options.ahead && start_ahead(l, err) < 0) {
+        loader_close(l);
+        return -1;
+    }
     *out = l;
     return 0;
 }
 
 void loader_close(Loader *l)
 {
+    if (l == NULL) return;
+    read_ahead_close(l->ahead);
     free(l);
 }
 
@@ -78,21 +118,31 @@ int64_t loader_sequence_at(const Loader *l, int64_t row)
     return permute_index(i, l->n_sequences, mix64(mix64(l->options.seed) ^ (uint64_t)epoch));
 }
 
+int64_t loader_batch_rows(const Loader *l)
+{
+    return l->batch_rows;
+}
+
 int loader_rows(const Loader *l, int64_t batch_index, int64_t first, int64_t n, int32_t *out,
                 Err *err)
 {
-    int64_t T = l->options.seq_length, B = l->options.batch_size;
-    CHECK(batch_index >= 0 && batch_index < INT64_MAX / B, "batch %lld", (long long)batch_index);
-    CHECK(first >= 0 && n >= 0 && n <= B - first, "rows %lld + %lld of %lld", (long long)first,
-          (long long)n, (long long)B);
-    for (int64_t b = 0; b < n; b++) {
-        int64_t sequence = loader_sequence_at(l, batch_index * B + first + b);
-        TRY(token_source_read(l->source, sequence * T, T + 1, out + b * (T + 1), err));
+    int64_t T = l->options.seq_length, rows = l->batch_rows;
+    CHECK(batch_index >= 0 && batch_index < INT64_MAX / l->options.batch_size, "batch %lld",
+          (long long)batch_index);
+    CHECK(first >= 0 && n >= 0 && n <= rows - first, "rows %lld + %lld of %lld", (long long)first,
+          (long long)n, (long long)rows);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t row = batch_index * rows + first + i;
+        int32_t *to = out + i * (T + 1);
+        if (l->ahead != NULL)
+            TRY(read_ahead_get(l->ahead, row, to, err));
+        else
+            TRY(read_row(l, row, to, err));
     }
     return 0;
 }
 
 int loader_batch(const Loader *l, int64_t batch_index, int32_t *out, Err *err)
 {
-    return loader_rows(l, batch_index, 0, l->options.batch_size, out, err);
+    return loader_rows(l, batch_index, 0, l->batch_rows, out, err);
 }

@@ -12,15 +12,18 @@
 
 typedef struct LoaderOptions {
     int64_t seq_length; /* T */
-    int64_t batch_size; /* B, of the whole step: accumulation and ranks take rows of it */
+    int64_t batch_size; /* B, of the whole step over all ranks; accumulation takes rows of it */
     uint64_t seed;
     bool sequential; /* in file order, every epoch the same: for evaluation */
+    bool ahead; /* read the rows that come next on a thread; close the loader before the source */
+    int rank,
+        world; /* rank of world processes takes its share of each batch; world 0: one process */
 } LoaderOptions;
 
 typedef struct Loader Loader;
 
 /* The source is borrowed and outlives the loader. Fails when it holds no whole sequence: the
- * message names it and the T + 1 tokens it needs. */
+ * message names it and the T + 1 tokens it needs; and when B is not a multiple of world. */
 int loader_open(Loader **out, const TokenSource *source, LoaderOptions options, Err *err);
 void loader_close(Loader *l); /* NULL is fine */
 
@@ -30,9 +33,14 @@ int64_t loader_sequences(const Loader *l);
  * so a batch may span epochs and none is dropped. */
 int64_t loader_sequence_at(const Loader *l, int64_t row);
 
-/* Reads batch k = 0, 1, ... into out (B, T + 1). Errors as token_source_read. */
+/* Rows of a batch that are this rank's: B / world. Rank r has rows r B / world and on, so that all
+ * ranks together read what one process would. */
+int64_t loader_batch_rows(const Loader *l);
+
+/* Reads this rank's rows of batch k = 0, 1, ... into out (B / world, T + 1). Errors as
+ * token_source_read. */
 int loader_batch(const Loader *l, int64_t batch_index, int32_t *out, Err *err);
-/* Rows [first, first + n) of that batch into out (n, T + 1). */
+/* Rows [first, first + n) of these into out (n, T + 1). */
 int loader_rows(const Loader *l, int64_t batch_index, int64_t first, int64_t n, int32_t *out,
                 Err *err);
 

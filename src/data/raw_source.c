@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "base/sha256.h"
 #include "data/dataset.h"
 #include "data/doc_index.h"
 
@@ -119,34 +118,4 @@ int raw_source_open(TokenSource **out, const char *dir, const char *split, Err *
                               .n_docs = raw->index.n_docs};
     *out = &raw->base;
     return 0;
-}
-
-static int raw_verify(const TokenSource *s, Err *err)
-{
-    enum { BLOCK = 1 << 12 };
-    const RawSource *raw = (const RawSource *)s;
-    int32_t ids[BLOCK];
-    char hex[SHA256_HEX_SIZE];
-    Sha256 sha;
-    sha256_init(&sha);
-    for (int64_t at = 0; at < s->length; at += BLOCK) {
-        int64_t n = s->length - at < BLOCK ? s->length - at : BLOCK, size = raw->info.token_size;
-        TRY(token_source_read(s, at, n, ids, err));
-        sha256_update(&sha, raw->bytes + at * size, (size_t)(n * size));
-    }
-    sha256_hex(&sha, hex);
-    if (strcmp(hex, raw->split->sha256) == 0) return 0;
-    return err_set(err,
-                   "%s: its SHA-256 is not the one in dataset.json; the file is damaged: "
-                   "encode the dataset again",
-                   raw->path);
-}
-
-int raw_source_verify(const char *dir, const char *split, Err *err)
-{
-    TokenSource *source;
-    TRY(raw_source_open(&source, dir, split, err));
-    int status = raw_verify(source, err);
-    token_source_close(source);
-    return status;
 }

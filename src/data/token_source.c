@@ -4,12 +4,25 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "data/dataset.h"
 #include "data/mix.h"
 #include "data/raw_source.h"
+#include "data/zarr_source.h"
 
 int token_source_open(TokenSource **out, const char *path, const char *split, Err *err)
 {
+    DatasetInfo info;
+    *out = NULL;
+    if (zarr_group_there(path)) return zarr_source_open(out, path, split, NULL, err);
+    TRY(dataset_read(&info, path, err));
+    if (info.is_zarr) return zarr_source_open(out, path, split, &info, err);
     return raw_source_open(out, path, split, err);
+}
+
+void token_source_declare(TokenSource *s, int32_t vocab_size, int32_t bos)
+{
+    if (s->vocab_size == 0) s->vocab_size = vocab_size;
+    if (s->bos < 0) s->bos = bos;
 }
 
 void token_source_close(TokenSource *s)

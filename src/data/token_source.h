@@ -1,6 +1,6 @@
 /* Token sources: one split of a dataset as an array of token ids that can be read anywhere. Each
- * kind (raw folder, memory, random) is one TokenSourceOps table; a new format adds a file and a
- * line in token_source_open. A source does not change after it is opened, so threads may share one.
+ * kind (zarr, raw folder, memory, random) is one TokenSourceOps table; a new format adds a file and
+ * a line in token_source_open. Threads may share a source.
  */
 #ifndef TTT_DATA_TOKEN_SOURCE_H
 #define TTT_DATA_TOKEN_SOURCE_H
@@ -25,15 +25,16 @@ typedef struct TokenSourceOps {
 /* What every kind has; a kind's own struct starts with it. */
 struct TokenSource {
     const TokenSourceOps *ops;
-    const char *name; /* the file, for messages */
-    int64_t length;   /* tokens */
-    int32_t vocab_size, bos, eos;
-    const char *tokenizer; /* its name; "" when unknown */
-    const Document *docs;  /* (n_docs), in order of start */
-    int64_t n_docs;        /* 0 when the kind knows no documents */
+    const char *name;             /* the file, for messages */
+    int64_t length;               /* tokens */
+    int32_t vocab_size, bos, eos; /* 0, -1, -1 when the data do not say */
+    const char *tokenizer;        /* its name; "" when unknown */
+    const Document *docs;         /* (n_docs), in order of start */
+    int64_t n_docs;               /* 0 when the kind knows no documents */
 };
 
-/* Opens the split ("train", "val") of the dataset folder at path. */
+/* Opens the split ("train", "val") of the folder at path: one that `ttt data encode` made, or a
+ * zarr group with such arrays. */
 int token_source_open(TokenSource **out, const char *path, const char *split, Err *err);
 /* Tokens (n) given by the caller, who keeps them alive; each `bos` starts a document. */
 int token_source_from_memory(TokenSource **out, const int32_t *tokens, int64_t n,
@@ -42,6 +43,9 @@ int token_source_from_memory(TokenSource **out, const int32_t *tokens, int64_t n
 int token_source_dummy(TokenSource **out, int64_t length, int32_t vocab_size, uint64_t seed,
                        Err *err);
 void token_source_close(TokenSource *s); /* NULL is fine */
+/* Says what the data themselves do not: a plain zarr array has neither vocabulary nor BOS. What
+ * they do say stays. To be called before threads share the source. */
+void token_source_declare(TokenSource *s, int32_t vocab_size, int32_t bos);
 
 int64_t token_source_length(const TokenSource *s);
 /* Reads tokens [start, start + n) into out (n). Fails outside the source, and where the file holds

@@ -15,8 +15,8 @@
 typedef struct Walker {
     FileList *list;
     WalkOptions options;
-    bool leaves_out;
-    struct stat left_out;
+    bool leaves_out[2];
+    struct stat left_out[2];
     char path[PATH_MAX]; /* the entry being looked at: one buffer however deep the folders are */
     size_t name_at;      /* where its name begins */
 } Walker;
@@ -65,6 +65,15 @@ static int visit_file(Walker *w, const struct stat *st, Err *err)
 
 static int visit_folder(Walker *w, Err *err);
 
+static bool is_left_out(const Walker *w, const struct stat *st)
+{
+    for (int i = 0; i < 2; i++)
+        if (w->leaves_out[i] && st->st_ino == w->left_out[i].st_ino &&
+            st->st_dev == w->left_out[i].st_dev)
+            return true;
+    return false;
+}
+
 /* The entry w->path of a folder. */
 static int visit_entry(Walker *w, Err *err)
 {
@@ -75,9 +84,7 @@ static int visit_entry(Walker *w, Err *err)
         return 0;
     }
     if (S_ISDIR(st.st_mode)) {
-        bool left_out =
-            w->leaves_out && st.st_ino == w->left_out.st_ino && st.st_dev == w->left_out.st_dev;
-        return left_out ? 0 : visit_folder(w, err);
+        return is_left_out(w, &st) ? 0 : visit_folder(w, err);
     }
     if (!S_ISREG(st.st_mode)) {
         w->list->skipped_special++;
@@ -154,7 +161,9 @@ int walk_files(FileList *out, const char *const *paths, int n_paths, WalkOptions
     if (w == NULL) return err_set(err, "no memory to walk folders");
     w->list = out;
     w->options = options;
-    w->leaves_out = options.leave_out != NULL && stat(options.leave_out, &w->left_out) == 0;
+    for (int i = 0; i < 2; i++)
+        w->leaves_out[i] =
+            options.leave_out[i] != NULL && stat(options.leave_out[i], &w->left_out[i]) == 0;
     int status = 0;
     for (int i = 0; i < n_paths && status == 0 && !is_full(w); i++)
         status = visit_argument(w, paths[i], err);

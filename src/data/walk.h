@@ -21,9 +21,9 @@ typedef struct FileList {
 typedef struct WalkOptions {
     const char *const *extensions; /* (n_extensions), ".txt"; none: every file */
     int n_extensions;
-    int64_t min_bytes;     /* smaller files are skipped and counted */
-    int64_t max_files;     /* stop after so many; 0: no limit */
-    const char *leave_out; /* a folder not to enter, or NULL */
+    int64_t min_bytes;        /* smaller files are skipped and counted */
+    int64_t max_files;        /* stop after so many; 0: no limit */
+    const char *leave_out[2]; /* folders not to enter, or NULL */
 } WalkOptions;
 
 /* Folders are walked recursively, names in byte order. In folders, hidden entries, symbolic links

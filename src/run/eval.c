@@ -101,6 +101,7 @@ static int vocabulary_check(const Eval *e, const EvalModel *em, Err *err)
     const TokenSource *s = e->source;
     const ModelConfig *c = &em->cfg.model;
     char name[TOKENIZER_NAME];
+    token_source_declare(e->source, (int32_t)c->vocab_size, (int32_t)c->bos_token_id);
     const char *tokenizer = em->cfg.training.tokenizer_name;
     if (!tokenizer_name_exact(tokenizer)) {
         int there = tokenizer_folder_name(name, em->dir, err);

@@ -34,13 +34,15 @@ static int source_check(const TokenSource *s, const ModelConfig *m, Err *err)
     return 0;
 }
 
-static int data_prepare(Loader **loader, const TokenSource *s, Config *cfg, Err *err)
+static int data_prepare(Loader **loader, TokenSource *s, Config *cfg, Err *err)
 {
     const TrainingConfig *t = &cfg->training;
+    token_source_declare(s, (int32_t)cfg->model.vocab_size, (int32_t)cfg->model.bos_token_id);
     if (!t->dummy_dataset) TRY(source_check(s, &cfg->model, err));
     LoaderOptions o = {.seq_length = t->seq_length,
                        .batch_size = t->global_batch_size,
-                       .seed = (uint64_t)t->data_seed};
+                       .seed = (uint64_t)t->data_seed,
+                       .ahead = true};
     return loader_open(loader, s, o, err);
 }
 

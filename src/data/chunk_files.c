@@ -1,0 +1,228 @@
+/* A small set-associative table of mapped files under one lock; a file in use is not unmapped. */
+#include "data/chunk_files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "data/codec_kinds.h"
+
+/* Below this, reading a file costs less than mapping it. */
+enum { SMALL_FILE = 1 << 18 };
+enum { SETS = 64, WAYS = 4, PRIVATE = -1 };
+
+typedef struct Slot {
+    ChunkFile file;
+    bool used;
+    int holders;
+    uint64_t last; /* the turn of its last use */
+} Slot;
+
+struct ChunkFiles {
+    const ZarrMeta *meta;
+    char dir[PATH_MAX];
+    pthread_mutex_t lock;
+    uint64_t turn;
+    Slot slots[SETS * WAYS];
+};
+
+int chunk_files_open(ChunkFiles **out, const ZarrMeta *meta, const char *dir, Err *err)
+{
+    ChunkFiles *files = *out = calloc(1, sizeof *files);
+    if (files == NULL) return err_set(err, "no memory to open %s", dir);
+    files->meta = meta;
+    pthread_mutex_init(&files->lock, NULL);
+    return path_join(files->dir, sizeof files->dir, "", dir, err);
+}
+
+static void unmap(ChunkFile *file)
+{
+    void *bytes = (void *)(uintptr_t)file->bytes;
+    if (file->size < SMALL_FILE)
+        free(bytes);
+    else if (bytes != NULL)
+        munmap(bytes, (size_t)file->size);
+    file->bytes = NULL;
+}
+
+void chunk_files_close(ChunkFiles *files)
+{
+    if (files == NULL) return;
+    for (int i = 0; i < SETS * WAYS; i++) unmap(&files->slots[i].file);
+    pthread_mutex_destroy(&files->lock);
+    free(files);
+}
+
+int chunk_fail(const ChunkFiles *files, int64_t number, Err *err)
+{
+    char path[PATH_MAX];
+    Err what = *err;
+    TRY(zarr_file_path(files->meta, files->dir, number, path, sizeof path, err));
+    return err_set(err, "%s: %s; fetch the file again, or encode the dataset again", path,
+                   what.text);
+}
+
+/* --- mapping ---------------------------------------------------------------------------------- */
+
+static const unsigned char *index_of(const ZarrMeta *m, const ChunkFile *file)
+{
+    return m->index_at_start ? file->bytes : file->bytes + file->size - zarr_index_bytes(m);
+}
+
+static int check_index(const ChunkFiles *files, const ChunkFile *file, Err *err)
+{
+    const ZarrMeta *m = files->meta;
+    int64_t size = zarr_index_bytes(m);
+    if (file->size < size)
+        return err_set(err, "%lld bytes are too few for the index of a shard, which has %lld",
+                       (long long)file->size, (long long)size);
+    if (!m->index_crc) return 0;
+    const unsigned char *end = index_of(m, file) + size - 4;
+    uint32_t stored =
+        (uint32_t)end[0] | (uint32_t)end[1] << 8 | (uint32_t)end[2] << 16 | (uint32_t)end[3] << 24;
+    if (crc32c(index_of(m, file), size - 4) == stored) return 0;
+    return err_set(err, "the checksum of its index is wrong");
+}
+
+static int read_small(ChunkFile *file, int fd, const char *path, Err *err)
+{
+    unsigned char *bytes = malloc((size_t)file->size);
+    if (bytes == NULL) return err_set(err, "no memory to read %s", path);
+    int64_t done = 0;
+    while (done < file->size) {
+        ssize_t got = read(fd, bytes + done, (size_t)(file->size - done));
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) break;
+        done += got;
+    }
+    file->bytes = bytes;
+    if (done == file->size) return 0;
+    unmap(file);
+    return err_set(err, "%s could not be read whole; check the disk, or fetch the file again",
+                   path);
+}
+
+static int map_open(ChunkFile *file, int fd, const char *path, Err *err)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0) return file_error(err, "read", path);
+    if (!S_ISREG(st.st_mode))
+        return err_set(err, "%s is not a file but should be a chunk; fetch the dataset again",
+                       path);
+    if (st.st_size == 0)
+        return err_set(err, "%s is empty; fetch the file again, or encode the dataset again", path);
+    file->size = st.st_size;
+    if (file->size < SMALL_FILE) return read_small(file, fd, path, err);
+    void *bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+    if (bytes == MAP_FAILED) return file_error(err, "map", path);
+    file->bytes = bytes;
+    return 0;
+}
+
+static int map(const ChunkFiles *files, int64_t number, ChunkFile *file, Err *err)
+{
+    char path[PATH_MAX];
+    *file = (ChunkFile){.number = number};
+    TRY(zarr_file_path(files->meta, files->dir, number, path, sizeof path, err));
+    /* Non-blocking, so that a pipe in the file's place is refused and not waited for. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0 && errno == ENOENT) return 0;
+    if (fd < 0) return file_error(err, "open", path);
+    int status = map_open(file, fd, path, err);
+    close(fd);
+    TRY(status);
+    if (!files->meta->sharded || check_index(files, file, err) == 0) return 0;
+    unmap(file);
+    return chunk_fail(files, number, err);
+}
+
+/* --- the table -------------------------------------------------------------------------------- */
+
+static Slot *slot_find(ChunkFiles *files, int64_t number)
+{
+    Slot *set = files->slots + number % SETS * WAYS;
+    for (int i = 0; i < WAYS; i++)
+        if (set[i].used && set[i].file.number == number) return &set[i];
+    return NULL;
+}
+
+/* The slot to give up for the file, emptied; NULL when all are held. */
+static Slot *slot_free(ChunkFiles *files, int64_t number)
+{
+    Slot *set = files->slots + number % SETS * WAYS, *oldest = NULL;
+    for (int i = 0; i < WAYS; i++) {
+        if (!set[i].used) return &set[i];
+        if (set[i].holders == 0 && (oldest == NULL || set[i].last < oldest->last)) oldest = &set[i];
+    }
+    if (oldest != NULL) {
+        unmap(&oldest->file);
+        oldest->used = false;
+    }
+    return oldest;
+}
+
+int chunk_files_get(ChunkFiles *files, int64_t number, ChunkFile *out, Err *err)
+{
+    pthread_mutex_lock(&files->lock);
+    Slot *slot = slot_find(files, number);
+    int status = 0;
+    if (slot == NULL) {
+        status = map(files, number, out, err);
+        slot = status == 0 ? slot_free(files, number) : NULL;
+        out->slot = slot == NULL ? PRIVATE : (int)(slot - files->slots);
+        if (slot != NULL) *slot = (Slot){.file = *out, .used = true};
+    }
+    if (slot != NULL) {
+        slot->holders++;
+        slot->last = ++files->turn;
+        *out = slot->file;
+    }
+    pthread_mutex_unlock(&files->lock);
+    return status;
+}
+
+void chunk_files_put(ChunkFiles *files, ChunkFile *file)
+{
+    if (file->slot == PRIVATE) {
+        unmap(file);
+        return;
+    }
+    pthread_mutex_lock(&files->lock);
+    files->slots[file->slot].holders--;
+    pthread_mutex_unlock(&files->lock);
+}
+
+/* --- parts ------------------------------------------------------------------------------------ */
+
+static uint64_t index_word(const unsigned char *p, bool big_endian)
+{
+    uint64_t word = 0;
+    for (int i = 0; i < 8; i++) word |= (uint64_t)p[i] << 8 * (big_endian ? 7 - i : i);
+    return word;
+}
+
+int chunk_part(const ChunkFiles *files, const ChunkFile *file, int64_t part, ChunkPart *out,
+               Err *err)
+{
+    const ZarrMeta *m = files->meta;
+    *out = (ChunkPart){file->bytes, file->size};
+    if (!m->sharded || file->bytes == NULL) return 0;
+    const unsigned char *entry = index_of(m, file) + 16 * part;
+    uint64_t at = index_word(entry, m->index_big_endian);
+    uint64_t size = index_word(entry + 8, m->index_big_endian);
+    *out = (ChunkPart){0};
+    if (at == UINT64_MAX && size == UINT64_MAX) return 0;
+    if (at > (uint64_t)file->size || size > (uint64_t)file->size - at) {
+        err_set(err, "its index puts chunk %lld outside the shard", (long long)part);
+        return chunk_fail(files, file->number, err);
+    }
+    *out = (ChunkPart){file->bytes + at, (int64_t)size};
+    return 0;
+}

@@ -1,0 +1,225 @@
+/* The data benchmark. Every layout is read in file order and shuffled, each with an empty cache of
+ * decoded chunks (the first epoch) and once more (the second). Files are in the page cache: they
+ * are read through before. Bytes are those of the int32 ids that are delivered. */
+#include "run/bench_data.h"
+
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include "data/dataset_check.h"
+#include "data/encode.h"
+#include "data/loader.h"
+#include "data/token_source.h"
+#include "data/zarr_source.h"
+#include "data/zarr_writer.h"
+
+enum { VOCAB = 128256, BOS = 128000, BLOCK = 1 << 16 };
+static const int64_t usual_tokens = (int64_t)1 << 26, usual_length = 8192;
+
+typedef struct Layout {
+    const char *name, *codec, *dtype;
+    int64_t chunk, shard;
+} Layout;
+
+static const Layout layouts[] = {
+    {"ttt data encode", encode_codec, "int32", ENCODE_CHUNK_TOKENS, ENCODE_SHARD_TOKENS},
+    {"published codecs, short chunks", "blosc:zstd:3:shuffle", "int32", 8192, 8192},
+    {"published codecs, 1M chunks", "blosc:zstd:3:shuffle", "int32", 1 << 20, 1 << 20},
+    {"published codecs, 8M chunks", "blosc:zstd:3:shuffle", "int32", 1 << 23, 1 << 23},
+    {"published codecs, shards", "blosc:zstd:3:shuffle", "int32", 8192, 1 << 22},
+    {"zstd", "zstd:3", "int32", 8192, 1 << 22},
+    {"uncompressed", "none", "uint32", 1 << 22, 1 << 22},
+};
+
+typedef struct Timing {
+    double first, second; /* GB/s */
+} Timing;
+
+/* --- made arrays ------------------------------------------------------------------------------ */
+
+/* Ids with the frequencies of words (Zipf), frequent ones low, as in a trained vocabulary; a BOS
+ * now and then. Real text repeats itself besides, and decodes no slower. */
+static void draw_ids(Rng *rng, int32_t *ids, int64_t n)
+{
+    double log_vocab = log((double)VOCAB);
+    for (int64_t i = 0; i < n; i++) {
+        ids[i] = (int32_t)exp(rng_uniform(rng) * log_vocab) - 1;
+        if (rng_below(rng, 1000) == 0) ids[i] = BOS;
+    }
+}
+
+static int fill_array(ZarrWriter *writer, int64_t tokens, Err *err)
+{
+    int32_t ids[1 << 12];
+    Rng rng;
+    rng_seed(&rng, 1, 0);
+    for (int64_t at = 0; at < tokens; at += ARRAY_LEN(ids)) {
+        draw_ids(&rng, ids, ARRAY_LEN(ids));
+        for (int64_t done = 0, taken; done < ARRAY_LEN(ids); done += taken) {
+            taken = zarr_writer_add(writer, ids + done, ARRAY_LEN(ids) - done, err);
+            TRY(taken);
+        }
+    }
+    return zarr_writer_finish(writer, err);
+}
+
+static int make_array(const char *dir, const Layout *layout, int64_t tokens, Err *err)
+{
+    char path[PATH_MAX];
+    ZarrWriter *writer;
+    ZarrMeta m = {.format = 3,
+                  .chunk = layout->shard,
+                  .inner = layout->chunk,
+                  .sharded = layout->chunk != layout->shard,
+                  .index_crc = true,
+                  .key_prefix = true,
+                  .separator = '/'};
+    CHECK(int_type_find(&m.type, layout->dtype), "dtype %s", layout->dtype);
+    TRY(chain_parse(&m.chain, layout->codec, m.type.size, err));
+    TRY(path_join(path, sizeof path, dir, "train", err));
+    TRY(zarr_writer_open(&writer, &m, path, (int)sysconf(_SC_NPROCESSORS_ONLN), err));
+    int status = fill_array(writer, tokens, err);
+    zarr_writer_close(writer);
+    return status;
+}
+
+/* --- reading ---------------------------------------------------------------------------------- */
+
+/* Seconds of processor time: what other programs take of the core does not count. */
+static double core_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* One epoch, or as much of it as `most` tokens. */
+static int read_epoch(double *rate, const Loader *loader, int64_t seq_length, int64_t from,
+                      int64_t sequences, Err *err)
+{
+    int32_t *out = mem_alloc((size_t)(seq_length + 1) * sizeof *out);
+    double start = core_seconds();
+    int status = 0;
+    for (int64_t i = 0; i < sequences && status == 0; i++)
+        status = loader_batch(loader, from + i, out, err);
+    double seconds = core_seconds() - start;
+    mem_free(out);
+    *rate = (double)(sequences * (seq_length + 1)) * 4 / seconds / 1e9;
+    return status;
+}
+
+/* The source is opened anew, so that its cache is empty. */
+static int time_order(Timing *out, const char *dir, const BenchDataOptions *o, bool shuffled,
+                      Err *err)
+{
+    TokenSource *source;
+    Loader *loader = NULL;
+    TRY(token_source_open(&source, dir, "train", err));
+    LoaderOptions options = {.seq_length = o->seq_length, .batch_size = 1, .sequential = !shuffled};
+    int status = loader_open(&loader, source, options, err);
+    if (status == 0) {
+        int64_t n = loader_sequences(loader), most = o->tokens / o->seq_length;
+        if (n > most && most > 0) n = most;
+        status = read_epoch(&out->first, loader, o->seq_length, 0, n, err);
+        if (status == 0) status = read_epoch(&out->second, loader, o->seq_length, 0, n, err);
+    }
+    loader_close(loader);
+    token_source_close(source);
+    return status;
+}
+
+/* Has the files in the page cache, and counts their bytes per token. */
+static int describe(json_t *row, const char *dir, Err *err)
+{
+    TokenSource *source;
+    TRY(token_source_open(&source, dir, "train", err));
+    ZarrArray *array = zarr_source_array(source);
+    int64_t tokens = token_source_length(source);
+    json_object_set_new(row, "tokens", json_integer(tokens));
+    if (array != NULL) {
+        json_object_set_new(row, "decoded_at_once", json_integer(zarr_array_unit(array)));
+        json_object_set_new(row, "cached", json_integer(zarr_array_cached(array)));
+    }
+    token_source_close(source);
+    return 0;
+}
+
+/* Memory that the machine has not handed out before costs more than decoding into it, on a virtual
+ * machine several times more. A run that lasts pays that once; here it is paid before the clock
+ * starts. */
+static void touch_memory(int64_t bytes)
+{
+    void *memory = mem_alloc((size_t)bytes);
+    memset(memory, 1, (size_t)bytes);
+    mem_free(memory);
+}
+
+static int read_through(const char *dir, const BenchDataOptions *o, Err *err)
+{
+    Timing ignored;
+    return time_order(&ignored, dir, o, false, err);
+}
+
+static int bench_one(json_t *rows, const char *name, const char *dir, const BenchDataOptions *o,
+                     FILE *out, Err *err)
+{
+    Timing sequential, shuffled;
+    json_t *row = json_pack("{s:s}", "layout", name);
+    json_array_append_new(rows, row);
+    TRY(describe(row, dir, err));
+    TRY(read_through(dir, o, err));
+    touch_memory(o->tokens * 4);
+    TRY(time_order(&sequential, dir, o, false, err));
+    TRY(time_order(&shuffled, dir, o, true, err));
+    json_object_set_new(row, "in_order", json_real(sequential.first));
+    json_object_set_new(row, "shuffled", json_real(shuffled.first));
+    json_object_set_new(row, "shuffled_again", json_real(shuffled.second));
+    if (out == NULL) return 0;
+    fprintf(out, "%-32s %10.2f %10.2f %14.2f\n", name, sequential.first, shuffled.first,
+            shuffled.second);
+    return fflush(out) == 0 ? 0 : err_errno(err, "cannot write the results");
+}
+
+static int bench_made(json_t *rows, const BenchDataOptions *o, FILE *out, Err *err)
+{
+    char dir[PATH_MAX];
+    const char *tmp = getenv("TMPDIR");
+    TRY(path_join(dir, sizeof dir, tmp != NULL ? tmp : "/tmp", "ttt-bench-XXXXXX", err));
+    if (mkdtemp(dir) == NULL) return file_error(err, "create", dir);
+    int status = 0;
+    for (int i = 0; i < ARRAY_LEN(layouts) && status == 0; i++) {
+        status = make_array(dir, &layouts[i], o->tokens, err);
+        if (status == 0) status = bench_one(rows, layouts[i].name, dir, o, out, err);
+        Err removal;
+        char path[PATH_MAX];
+        if (path_join(path, sizeof path, dir, "train", &removal) == 0) dir_remove(path, &removal);
+    }
+    Err ignored;
+    dir_remove(dir, &ignored);
+    return status;
+}
+
+int bench_data_run(json_t **json, const BenchDataOptions *options, FILE *out, Err *err)
+{
+    BenchDataOptions o = *options;
+    json_t *rows = json_array();
+    if (o.tokens <= 0) o.tokens = usual_tokens;
+    if (o.seq_length <= 0) o.seq_length = usual_length;
+    if (out != NULL)
+        fprintf(out,
+                "GB of int32 ids delivered per second of one core, sequences of %lld tokens\n"
+                "%-32s %10s %10s %14s\n",
+                (long long)o.seq_length, "", "in order", "shuffled", "shuffled again");
+    int status = o.dir != NULL ? bench_one(rows, o.dir, o.dir, &o, out, err)
+                               : bench_made(rows, &o, out, err);
+    *json = json_pack("{s:s, s:I, s:o}", "bench", "data", "seq_length", (json_int_t)o.seq_length,
+                      "layouts", rows);
+    return status;
+}

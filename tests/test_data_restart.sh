@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# `ttt data encode` killed with -9 again and again gives, byte for byte, what it gives undisturbed; two
+# of them do not mix; another number of threads changes nothing.
+set -u
+
+TTT=$TTT_BUILD_DIR/ttt
+work=$(mktemp -d "${TMPDIR:-/tmp}/test_restart.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+failures=0
+
+fail() {
+    echo "FAILED: $*"
+    failures=$((failures + 1))
+}
+
+# 60 documents, one of them large enough to be encoded in pieces.
+mkdir texts
+for i in $(seq 60); do
+    seq $((i * 1000)) $((i * 1000 + 3000)) >"texts/$i.txt"
+done
+seq 2000000 >texts/large.txt
+options=(texts --shard-tokens 65536 --chunk-tokens 4096 --val-fraction 0.1)
+
+"$TTT" data encode "${options[@]}" --threads 1 --out whole >/dev/null 2>said || fail "$(cat said)"
+"$TTT" data encode "${options[@]}" --threads 3 --out threads >/dev/null 2>said || fail "$(cat said)"
+diff -r whole threads >/dev/null || fail "another number of threads, other bytes"
+
+kills=0 resumed=0
+for _ in $(seq 200); do
+    "$TTT" data encode "${options[@]}" --out parts >/dev/null 2>said &
+    pid=$!
+    files=$(find parts.partial -name '[0-9]*' 2>/dev/null | wc -l)
+    # Killed as soon as there are a few files more than before.
+    while kill -0 $pid 2>/dev/null &&
+        [ "$(find parts.partial -name '[0-9]*' 2>/dev/null | wc -l)" -lt $((files + 20)) ]; do
+        sleep 0.01
+    done
+    if kill -9 $pid 2>/dev/null; then kills=$((kills + 1)); fi
+    wait $pid 2>/dev/null
+    grep -q "going on after" said && resumed=$((resumed + 1))
+    if [ -d parts ]; then break; fi
+done
+[ "$kills" -ge 3 ] || fail "only $kills kills: the test is too quick to say anything"
+[ "$resumed" -ge 1 ] || fail "no run went on where another stopped"
+diff -r whole parts || fail "other bytes after $kills kills"
+if ls -d parts.* 2>/dev/null; then fail "something was left behind"; fi
+"$TTT" data check parts >/dev/null 2>said || fail "check: $(cat said)"
+
+# Interrupted, it says how to go on; other options start anew; a second process is refused.
+"$TTT" data encode "${options[@]}" --out second >/dev/null 2>said &
+pid=$!
+while kill -0 $pid 2>/dev/null && [ ! -f second.partial/train/c/3 ]; do sleep 0.01; done
+kill -STOP $pid
+if "$TTT" data encode "${options[@]}" --out second >/dev/null 2>other; then fail "two at once"; fi
+grep -q "another process" other || fail "two at once: $(cat other)"
+kill -TERM $pid
+kill -CONT $pid
+if wait $pid; then fail "an interrupted run succeeds"; fi
+grep -q "run the same command again" said || fail "interrupted: $(cat said)"
+[ ! -e second ] || fail "an interrupted run leaves a dataset"
+"$TTT" data encode "${options[@]}" --seed 5 --out second >/dev/null 2>said || fail "$(cat said)"
+if grep -q "going on after" said; then fail "another seed goes on"; fi
+"$TTT" data check second >/dev/null 2>said || fail "check: $(cat said)"
+mkdir -p third.partial/mine
+if "$TTT" data encode "${options[@]}" --out third >/dev/null 2>said; then fail "a folder in the way"; fi
+[ -d third.partial/mine ] || fail "a folder that is not ours was removed"
+
+# What it refuses, it refuses in a line.
+"$TTT" data encode "${options[@]}" --codec lzo --out fourth >/dev/null 2>said && fail "codec lzo"
+grep -q "codec 'lzo'" said || fail "codec: $(cat said)"
+if [ -e fourth.partial ]; then fail "a refused run leaves a folder"; fi
+
+[ "$failures" -eq 0 ] && echo "restart: all passed ($kills kills)"
+[ "$failures" -eq 0 ]
