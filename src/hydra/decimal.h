@@ -9,6 +9,7 @@ enum { DECIMAL_WHOLE = 310, DECIMAL_PART = 1080, DECIMAL_SIZE = DECIMAL_WHOLE + 
 
 typedef struct Decimal {
     bool minus;
+    int first, last;                   /* digits outside of these are 0 */
     unsigned char digit[DECIMAL_SIZE]; /* the highest first */
 } Decimal;
 

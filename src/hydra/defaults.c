@@ -105,7 +105,7 @@ static int take_override(Builder *b, const HyOverride *o)
 /* Takes the option that an override gives to an entry. */
 static void change_apply(Builder *b, HyEntry *e)
 {
-    if (!e->is_group) return;
+    if (!e->is_group || hy_entry_is_self(e)) return;
     Choice *change = choice_find(b->changes, hy_entry_key(b->arena, e));
     if (!change) return;
     change->used = true;

@@ -41,6 +41,8 @@ static void put_typed_key(Paper *p, const HyNode *node)
         paper_put_text(p, node->key, 0, true);
     else if (node->key_kind == HY_BOOL)
         put(p, *node->key == 'T' ? "true" : "false");
+    else if (node->key_kind == HY_FLOAT)
+        put_float(p, strtod(node->key, NULL));
     else
         put(p, node->key);
 }

@@ -54,12 +54,18 @@ static int event_line(struct fy_event *event)
     return mark ? mark->line + 1 : 1;
 }
 
+/* NULL when it holds a NUL. For an empty block text at the end of a file libfyaml gives NULs alone.
+ */
 static const char *token_text(Loader *l, struct fy_token *token)
 {
-    size_t size = 0;
-    const char *text = token ? fy_token_get_text(token, &size) : "";
-    if (!text || memchr(text, 0, size)) return text ? NULL : "";
-    return hy_copy_text(l->arena, text, size);
+    size_t size = 0, nuls = 0;
+    const char *text = token ? fy_token_get_text(token, &size) : NULL;
+    if (!text) return "";
+    for (size_t i = 0; i < size; i++) nuls += text[i] == 0;
+    enum fy_scalar_style style = fy_token_scalar_style(token);
+    bool block = style == FYSS_LITERAL || style == FYSS_FOLDED;
+    if (nuls > 0 && block && nuls == size) return "";
+    return nuls > 0 ? NULL : hy_copy_text(l->arena, text, size);
 }
 
 static Open *top(Loader *l)

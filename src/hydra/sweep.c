@@ -9,7 +9,7 @@
 #include "hydra/decimal.h"
 #include "hydra/scalar.h"
 
-enum { MAX_JOBS = 100000 };
+enum { MAX_JOBS = 10000 };
 
 typedef struct Axis Axis;
 struct Axis {
@@ -26,7 +26,7 @@ static int fail(const HyOverride *o, const char *what, Err *err)
 
 static int add(HyConfig *c, const HyOverride *o, HyNode *list, int *n, const char *text, Err *err)
 {
-    if (++*n > MAX_JOBS) return fail(o, "more than 100000 values", err);
+    if (++*n > MAX_JOBS) return fail(o, "more than 10000 values", err);
     const char *key = hy_override_key(c->arena, o);
     hy_append(list, hy_new_text(c->arena, hy_format(c->arena, "%s=%s", key, text)));
     return hy_check_size(c->arena, err);

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK_SIZE = 1 << 16, ALIGNMENT = 16, WHERE_MAX = 4096 };
+enum { FIRST_BLOCK = 1 << 10, LARGEST_BLOCK = 1 << 16, ALIGNMENT = 16, WHERE_MAX = 4096 };
 
 typedef struct Block Block;
 struct Block {
@@ -48,7 +48,9 @@ void *hy_alloc(HyArena *a, size_t size)
 {
     Block *b = a->blocks;
     if (!b || block_offset(b) + size > b->size) {
-        size_t room = size + ALIGNMENT > BLOCK_SIZE ? size + ALIGNMENT : BLOCK_SIZE;
+        size_t room = b ? 2 * b->size : FIRST_BLOCK;
+        if (room > LARGEST_BLOCK) room = LARGEST_BLOCK;
+        if (room < size + ALIGNMENT) room = size + ALIGNMENT;
         b = calloc(1, sizeof *b + room);
         CHECK(b, "out of memory for a configuration");
         b->size = room;
