@@ -148,7 +148,7 @@ refuse 2 'say what' --json
 refuse 2 "'tain' is none of" tain
 refuse 2 'peak takes no overrides' peak model.hidden_size=32
 refuse 2 'are for train, eval' peak --steps 3
-refuse 2 'tokens is for read and generate' train --tokens 10
+refuse 2 'tokens is for read, generate and data' train --tokens 10
 refuse 2 'shape is for ops' train --shape small
 refuse 2 'whole number from 1' train --steps 0
 refuse 2 'unknown option' eval --setps 3
