@@ -20,7 +20,7 @@ for i in $(seq 60); do
     seq $((i * 1000)) $((i * 1000 + 3000)) >"texts/$i.txt"
 done
 seq 2000000 >texts/large.txt
-options=(texts --shard-tokens 65536 --chunk-tokens 4096 --val-fraction 0.1)
+options=(texts --shard-tokens 65536 --chunk-tokens 4096 --val-fraction 0.03)
 
 "$TTT" data encode "${options[@]}" --threads 1 --out whole >/dev/null 2>said || fail "$(cat said)"
 "$TTT" data encode "${options[@]}" --threads 3 --out threads >/dev/null 2>said || fail "$(cat said)"
@@ -42,7 +42,7 @@ for _ in $(seq 200); do
     if [ -d parts ]; then break; fi
 done
 [ "$kills" -ge 3 ] || fail "only $kills kills: the test is too quick to say anything"
-[ "$resumed" -ge 1 ] || fail "no run went on where another stopped"
+[ "$resumed" -ge $((kills / 2)) ] || fail "no run went on where another stopped"
 diff -r whole parts || fail "other bytes after $kills kills"
 if ls -d parts.* 2>/dev/null; then fail "something was left behind"; fi
 "$TTT" data check parts >/dev/null 2>said || fail "check: $(cat said)"

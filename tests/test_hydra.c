@@ -12,6 +12,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 
+#include "gz_json.h"
 #include "hydra/compose.h"
 #include "hydra/emit.h"
 
@@ -133,14 +134,14 @@ static bool case_holds(const Case *c)
 static json_t *load(const char *folder, const char *name)
 {
     json_error_t error;
-    json_t *all = json_load_file(fixture(folder, name), JSON_ALLOW_NUL, &error);
+    json_t *all = gz_json_load(fixture(folder, name), JSON_ALLOW_NUL, &error);
     if (!all) fail_msg("%s: %s", name, error.text);
     return all;
 }
 
 static void cases_hold(const char *folder, size_t at_least)
 {
-    json_t *all = load(folder, "cases.json");
+    json_t *all = load(folder, "cases.json.gz");
     int wrong = 0;
     setenv("TTT_TEST_HOME", "/home/t", 1);
     for (size_t i = 0; i < json_array_size(all); i++) {

@@ -67,7 +67,7 @@ while read -r name keys; do
     expect_pass "$keys" "$TTT" parity "$fixtures/$name.json"
 done <<END
 A_meta_clip 19
-A_meta_clip_f64 100
+A_meta_clip_f64 66
 C_full_attention 18
 C_full_attention_f64 48
 D_sliding_window 18

@@ -15,28 +15,34 @@
 #include "base/file.h"
 #include "data/bpe_train.h"
 #include "data/token_stream.h"
+#include "gz_json.h"
 #include "tiny_tokenizer.h"
 
 /* --- against the oracles ------------------------------------------------------------------------
  */
 
+static const char *fixture_path(char path[PATH_MAX], const char *name)
+{
+    const char *root = getenv("TTT_SOURCE_DIR");
+    snprintf(path, PATH_MAX, "%s/tests/fixtures/tokenizer/%s", root ? root : ".", name);
+    return path;
+}
+
 static char *fixture(const char *name, size_t *size)
 {
     char path[PATH_MAX], *text;
     Err err;
-    const char *root = getenv("TTT_SOURCE_DIR");
-    snprintf(path, sizeof path, "%s/tests/fixtures/tokenizer/%s", root ? root : ".", name);
-    if (file_read(path, &text, size, 1 << 26, &err) < 0) fail_msg("%s", err.text);
+    if (file_read(fixture_path(path, name), &text, size, 1 << 26, &err) < 0)
+        fail_msg("%s", err.text);
     return text;
 }
 
 static json_t *fixture_json(const char *name)
 {
-    size_t size;
-    char *text = fixture(name, &size);
-    json_t *root = json_loadb(text, size, 0, NULL);
-    free(text);
-    assert_non_null(root);
+    char path[PATH_MAX];
+    json_error_t error;
+    json_t *root = gz_json_load(fixture_path(path, name), 0, &error);
+    if (!root) fail_msg("%s: %s", name, error.text);
     return root;
 }
 
@@ -109,7 +115,7 @@ static void ranks_as_tiktoken(void **state)
     char *text = fixture("small.model", &size);
     Tokenizer *tok = read_or_fail(text, size);
     TokenStream *plain = token_stream_new(tok, false), *special = token_stream_new(tok, true);
-    json_t *root = fixture_json("cases.json"), *one;
+    json_t *root = fixture_json("cases.json.gz"), *one;
     json_array_foreach(json_object_get(root, "cases"), i, one)
     {
         compare("ranks", plain, one, json_object_get(one, "ranks"));
@@ -150,7 +156,7 @@ static void variant_compare(const char *name, const json_t *small, json_t *patch
 static void json_as_tokenizers(void **state)
 {
     (void)state;
-    json_t *root = fixture_json("cases.json"), *small = fixture_json("small.json"), *patch;
+    json_t *root = fixture_json("cases.json.gz"), *small = fixture_json("small.json"), *patch;
     const char *name;
     json_object_foreach(json_object_get(root, "variants"), name, patch)
         variant_compare(name, small, patch, json_object_get(root, "cases"));

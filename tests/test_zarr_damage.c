@@ -79,6 +79,7 @@ static void bad_metadata(void **state)
     assert_int_equal(token_source_open(&source, f->dir, "train", &err), 0);
     assert_int_equal(token_source_read(source, 0, 1000, ids, &err), 0);
     assert_int_equal(ids[999], 0);
+    token_source_close(source);
     assert_int_equal(token_source_open(&source, f->dir, "..", &err), -1);
     assert_int_equal(token_source_open(&source, f->dir, "test", &err), -1);
     assert_mentions(&err, "no array 'test'");

@@ -111,8 +111,11 @@ static int item_parse(CodecChain *chain, char *item, int typesize, Err *err)
     if (rest != NULL) *rest++ = 0;
     *c = (Codec){.kind = codec_find(item), .typesize = typesize};
     if (c->kind == NULL) return unknown_codec(item, err);
+    if (c->kind == &codec_zlib)
+        return err_set(err,
+                       "zlib is no codec of zarr format 3, only read from format 2: take gzip");
     if (c->kind == &codec_blosc) TRY(item_blosc(c, rest == NULL ? item + strlen(item) : rest, err));
-    if (c->kind == &codec_zstd || c->kind == &codec_gzip || c->kind == &codec_zlib) {
+    if (c->kind == &codec_zstd || c->kind == &codec_gzip) {
         int high = c->kind == &codec_zstd ? 22 : 9;
         c->level = 3;
         if (rest != NULL) TRY(item_number(rest, high, &c->level, err));

@@ -26,7 +26,7 @@ struct DatasetWriter {
     ZarrMeta layout;
     char plan[PLAN_HEX];
     int threads;
-    int64_t resumed;   /* documents */
+    int64_t resumed, resumed_tokens;
     bool saved;        /* the folder holds something worth keeping */
     ZarrWriter *array; /* of state.split; NULL before and after */
     FILE *docs;        /* the same */
@@ -57,6 +57,7 @@ static int state_load(DatasetWriter *w, Err *err)
     TRY(found);
     if (found) {
         w->resumed = w->state.documents;
+        for (int s = 0; s < SPLIT_COUNT; s++) w->resumed_tokens += w->state.splits[s].tokens;
         w->saved = true;
         return 0;
     }
@@ -108,6 +109,11 @@ const char *dataset_writer_folder(const DatasetWriter *w)
 int64_t dataset_writer_resumed(const DatasetWriter *w)
 {
     return w->resumed;
+}
+
+int64_t dataset_writer_resumed_tokens(const DatasetWriter *w)
+{
+    return w->resumed_tokens;
 }
 
 int dataset_writer_start(DatasetWriter *w, Err *err)

@@ -31,6 +31,8 @@ const char *dataset_writer_folder(const DatasetWriter *w);
 /* How many documents, counted in the order they are given, are written whole by earlier runs:
  * those are to be left out. 0 when there was none of this plan. */
 int64_t dataset_writer_resumed(const DatasetWriter *w);
+/* Tokens that earlier runs wrote, those of a document in the middle too. */
+int64_t dataset_writer_resumed_tokens(const DatasetWriter *w);
 
 /* From here on a run that is killed can be continued, even if no document is written yet. */
 int dataset_writer_start(DatasetWriter *w, Err *err);

@@ -149,8 +149,10 @@ static int write_files(Encoder *e, Err *err)
                          .context = e};
     order_files(e);
     for (int64_t i = 0; i < resumed; i++) skipped += e->items[e->order[i]].size;
-    if (resumed > 0 && !e->options.quiet)
-        log_info("going on after %" PRId64 " of %" PRId64 " documents", resumed, e->files.n);
+    int64_t tokens = dataset_writer_resumed_tokens(e->writer);
+    if (tokens > 0 && !e->options.quiet)
+        log_info("going on after %" PRId64 " tokens: %" PRId64 " of %" PRId64 " documents are done",
+                 tokens, resumed, e->files.n);
     show_start(e, "encode", e->report->bytes, "bytes");
     if (!e->options.quiet) progress_skip(&e->progress, (uint64_t)skipped);
     TRY(dataset_writer_start(e->writer, err));

@@ -250,9 +250,12 @@ static int unit_fill(void *context, int64_t key, unsigned char *out, Err *err)
 
 static int bad_token(ZarrArray *a, int64_t position, int64_t value, int32_t limit, Err *err)
 {
-    err_set(err, "token %lld is %lld, outside the vocabulary of %d", (long long)position,
-            (long long)value, limit);
-    return chunk_fail(a->files, position / a->meta.chunk, err);
+    char path[PATH_MAX];
+    TRY(zarr_file_path(&a->meta, a->dir, position / a->meta.chunk, path, sizeof path, err));
+    return err_set(err,
+                   "%s: token %lld is %lld, outside the vocabulary of %d; the file is damaged, or "
+                   "was made with a tokenizer of more tokens (model.vocab_size)",
+                   path, (long long)position, (long long)value, limit);
 }
 
 static int give(ZarrArray *a, const unsigned char *src, int64_t position, int64_t n, int32_t limit,

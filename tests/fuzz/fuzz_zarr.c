@@ -29,7 +29,7 @@ static int layout_text(char *out, size_t size, uint8_t mode)
 {
     if (mode & 64)
         return snprintf(out, size,
-                        "{\"zarr_format\":2,\"shape\":[100],\"chunks\":[64],\"dtype\":\"<u2\","
+                        "{\"zarr_format\":2,\"shape\":[60],\"chunks\":[64],\"dtype\":\"<u2\","
                         "\"compressor\":{\"id\":\"%s\"}}",
                         mode & 2 ? "blosc" : "zlib");
     const char *codec = codecs[(mode >> 1) % 8];
@@ -40,7 +40,7 @@ static int layout_text(char *out, size_t size, uint8_t mode)
              "\"codecs\":[%s],\"index_codecs\":[{\"name\":\"bytes\"}],\"index_location\":\"%s\"}}",
              chain, mode & 32 ? "start" : "end");
     return snprintf(out, size,
-                    "{\"zarr_format\":3,\"node_type\":\"array\",\"shape\":[100],"
+                    "{\"zarr_format\":3,\"node_type\":\"array\",\"shape\":[60],"
                     "\"data_type\":\"uint16\",\"chunk_grid\":{\"name\":\"regular\","
                     "\"configuration\":{\"chunk_shape\":[64]}},\"fill_value\":0,\"codecs\":[%s]}",
                     mode & 16 ? shards : chain);
