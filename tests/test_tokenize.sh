@@ -85,6 +85,16 @@ expect 0 'wrote data' "$ttt" data encode "$root/docs" --ext .md --tokenizer "$sm
 sed 's/"version"/"Version"/' "$small" >data/tokenizer.json
 expect 1 'not the tokenizer that belongs here' "$ttt" data cat data --text
 
+# --- a normalizer can make more ids than the text has bytes: U+FDFA is 3 bytes, and 33 under NFKC
+sed 's/"normalizer": null/"normalizer": {"type": "NFKC"}/' "$small" >nfkc.json
+mkdir longer
+for _ in $(seq 5000); do printf '\xef\xb7\xba'; done >longer/a.txt
+expect 0 'wrote folded' "$ttt" data encode longer --tokenizer nfkc.json --val-fraction 0 --out folded
+tokenize nfkc.json --ids <longer/a.txt >ids
+[ "$(wc -l <ids)" -gt 15000 ] || problem "NFKC does not make that text longer"
+"$ttt" data cat folded --range "1:$(($(wc -l <ids) + 1))" | cmp -s - ids ||
+    problem "a normalized text has other ids in a data set"
+
 # --- a model too: trained, read with, and no other tokenizer in its place
 cp "$small" data/tokenizer.json
 model=runs/tiny/words/model

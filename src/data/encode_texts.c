@@ -81,20 +81,27 @@ static int read_again(const EncodeTexts *e, int64_t file, char **text, Err *err)
     return err_set(err, "%s changed while it was read: try again when nothing writes it", path);
 }
 
+/* Adds n ids, which may be -1: err is set. A text's ids can outnumber its bytes, since normalizers
+ * lengthen it. */
+static int job_add(Job *job, const int32_t *ids, int64_t n, Err *err)
+{
+    if (n <= 0) return (int)n;
+    int32_t *more = realloc(job->ids, (size_t)(job->n + n) * sizeof *more);
+    if (more == NULL) return err_set(err, "no memory for %lld tokens", (long long)(job->n + n));
+    memcpy(more + job->n, ids, (size_t)n * sizeof *ids);
+    job->ids = more;
+    job->n += n;
+    return 0;
+}
+
 /* The job's ids = those of the whole text. */
 static int encode_text(TokenStream *stream, const char *text, size_t size, Job *job, Err *err)
 {
     const int32_t *ids;
-    job->ids = malloc((size + 1) * sizeof *job->ids);
-    if (job->ids == NULL) return err_set(err, "no memory to encode %zu bytes at once", size);
-    for (int end = 0; end < 2; end++) {
-        int64_t n = end ? token_stream_end(stream, &ids, err)
-                        : token_stream_push(stream, text, size, &ids, err);
-        if (n < 0) return -1;
-        memcpy(job->ids + job->n, ids, (size_t)n * sizeof *ids);
-        job->n += n;
-    }
-    return 0;
+    int64_t n = token_stream_push(stream, text, size, &ids, err);
+    TRY(job_add(job, ids, n, err));
+    n = token_stream_end(stream, &ids, err);
+    return job_add(job, ids, n, err);
 }
 
 static int begin(const EncodeTexts *e, int64_t file, Err *err)
