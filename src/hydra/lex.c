@@ -118,3 +118,20 @@ HyNode *hy_word_value(HyArena *a, Word word, const char *s, size_t size)
         return hy_new_text(a, hy_copy_text(a, s, size));
     }
 }
+
+bool hy_word_is_plain(Word word)
+{
+    switch (word) {
+    case WORD_ID:
+    case WORD_NULL:
+    case WORD_INT:
+    case WORD_FLOAT:
+    case WORD_BOOL:
+    case WORD_SIGN:
+    case WORD_ESCAPE:
+    case WORD_BLANK:
+        return true;
+    default:
+        return false;
+    }
+}

@@ -29,6 +29,10 @@ typedef enum Word {
     WORD_REFERENCE /* ${ */
 } Word;
 
+/* Whether values without quotes or brackets are made of such words; ':' and '${' depend on where.
+ */
+bool hy_word_is_plain(Word word);
+
 /* The word at s, *size its bytes. */
 Word hy_lex(const char *s, size_t *size);
 size_t hy_id_size(const char *s);

@@ -87,22 +87,13 @@ static bool next_piece(Parser *p, bool is_key, Piece *piece)
     piece->word = word(p, &piece->size);
     piece->s = p->s;
     switch (piece->word) {
-    case WORD_ID:
-    case WORD_NULL:
-    case WORD_INT:
-    case WORD_FLOAT:
-    case WORD_BOOL:
-    case WORD_SIGN:
-    case WORD_ESCAPE:
-    case WORD_BLANK:
-        return true;
     case WORD_COLON:
         return !is_key;
     case WORD_REFERENCE:
         piece->size = reference_size(p->s);
         return !is_key && piece->size > 0;
     default:
-        return false;
+        return hy_word_is_plain(piece->word);
     }
 }
 

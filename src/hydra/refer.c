@@ -280,22 +280,8 @@ static HyNode *read_text(Reader *r, char quote)
 
 static bool is_primitive_word(Word word, bool is_key)
 {
-    switch (word) {
-    case WORD_ID:
-    case WORD_NULL:
-    case WORD_INT:
-    case WORD_FLOAT:
-    case WORD_BOOL:
-    case WORD_SIGN:
-    case WORD_ESCAPE:
-    case WORD_BLANK:
-        return true;
-    case WORD_COLON:
-    case WORD_REFERENCE:
-        return !is_key;
-    default:
-        return false;
-    }
+    if (word == WORD_COLON || word == WORD_REFERENCE) return !is_key;
+    return hy_word_is_plain(word);
 }
 
 static HyNode *read_primitive(Reader *r, bool is_key)

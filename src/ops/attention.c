@@ -42,18 +42,22 @@ static void clear_sums(const Strip *s, bool tangent)
     if (tangent) memset(s->sum_t, 0, size);
 }
 
-/* s->p = scores of the tile, s->pt their tangents where a query or key has one; what is not seen
- * has score -inf. */
-static void tile_scores(const Strip *s, bool query_t)
+/* s->pt = tangents of the tile's scores. */
+static void tile_score_tangents(const Strip *s, bool query_t)
 {
     bool key_t = s->w->kt && s->own;
-    times_queries(s, s->p, s->k, &s->q.v, false);
     if (query_t) times_queries(s, s->pt, s->k, &s->q.t, false);
     if (key_t) times_queries(s, s->pt, s->kt, &s->q.v, query_t);
     if (!query_t && !key_t) memset(s->pt, 0, (size_t)s->n_keys * STRIP * sizeof *s->pt);
-    if (tile_is_full(s)) return;
-    hide(s, s->p, -(real)INFINITY);
-    hide(s, s->pt, 0);
+    if (!tile_is_full(s)) hide(s, s->pt, 0);
+}
+
+/* s->p = scores of the tile, -inf where not seen, and s->pt where tangents are wanted. */
+static void tile_scores(const Strip *s, bool tangent, bool query_t)
+{
+    times_queries(s, s->p, s->k, &s->q.v, false);
+    if (!tile_is_full(s)) hide(s, s->p, -(real)INFINITY);
+    if (tangent) tile_score_tangents(s, query_t);
 }
 
 /* ------------------------------------------------------------------------------ forward */
@@ -138,7 +142,7 @@ static void forward_strip(Strip *s, Dual o, real *lse, real *lse_t, Dual q)
     clear_sums(s, o.t);
     pack_dual(s, &s->q, q, score_scale(s));
     for (int key = s->from[0]; tile_load(s, key); key += s->n_keys) {
-        tile_scores(s, score_t && q.t);
+        tile_scores(s, score_t, q.t != NULL);
         running_raise(s, &r, o.t);
         running_add(s, &r, score_t);
         weigh_keys(s, s->sum, s->p, s->v);
@@ -313,7 +317,7 @@ static void backward_strip(Strip *s, const Known *k, Dual dq, const WindowGrad *
     pack_dual(s, &s->d_o, d_o, 1);
     clear_sums(s, dual);
     for (int key = s->from[0]; tile_load(s, key); key += s->n_keys) {
-        tile_scores(s, query_t);
+        tile_scores(s, tangent, query_t);
         tile_probabilities(s, k, tangent);
         if (dual)
             backward_tile_dual(s, k, g, dq, query_t, tangent);
