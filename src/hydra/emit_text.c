@@ -183,7 +183,8 @@ static void put_double(Paper *p, const char *text, int indent, bool is_key)
             start = end + size;
         }
         bool inside = end > text && end[size];
-        int kept = stands ? count_characters(start, end) : -1; /* as PyYAML counts after an escape */
+        int kept =
+            stands ? count_characters(start, end) : -1; /* as PyYAML counts after an escape */
         if (inside && !is_key && (c == ' ' || start >= end) && p->column + kept > WIDTH) {
             if (start < end) {
                 paper_put(p, start, (size_t)(end - start));
