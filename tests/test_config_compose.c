@@ -178,7 +178,7 @@ static void faults_are_named(void **state)
         {"model.name=a,b", "add -m"},
         {"~model.nothing", "no such key to delete"},
         {"model.name=${model.name}", "cycle"},
-        {"model.name=${model.nam}", "there is no 'model.nam'"},
+        {"model.name=${model.nam}", "there is no 'model.nam'; did you mean 'model.name'?"},
         {"model.name=${training.spec_inner}", "override: model.name = a list is not allowed"},
         {"model.name=${nowe:%Y}", "no resolver 'nowe'; did you mean 'now'?"},
         {"model.name='${model.prime'", "without '}'"},
