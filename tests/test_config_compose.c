@@ -12,7 +12,9 @@
 #include <cmocka.h>
 
 #include "base/file.h"
-#include "model/config.h"
+#include "hydra/scalar.h"
+#include "model/config_table.h"
+#include "model/config_tree.h"
 
 static char scratch[CFG_PATH];
 
@@ -176,7 +178,7 @@ static void faults_are_named(void **state)
         {"model.name=a,b", "add -m"},
         {"~model.nothing", "no such key to delete"},
         {"model.name=${model.name}", "cycle"},
-        {"model.name=${model.nam}", "there is no 'model.nam'"},
+        {"model.name=${model.nam}", "there is no 'model.nam'; did you mean 'model.name'?"},
         {"model.name=${training.spec_inner}", "override: model.name = a list is not allowed"},
         {"model.name=${nowe:%Y}", "no resolver 'nowe'; did you mean 'now'?"},
         {"model.name='${model.prime'", "without '}'"},
@@ -280,6 +282,79 @@ static void own_recipes_have_their_shapes(void **state)
     }
 }
 
+/* --- the published keys ------------------------------------------------------------------------*/
+
+static bool type_fits(const char *published, KeyType ours)
+{
+    static const struct {
+        const char *name;
+        KeyType type;
+    } types[] = {{"bool", KEY_BOOL},      {"int", KEY_INT},           {"int?", KEY_INT_NULL},
+                 {"float", KEY_FLOAT},    {"str", KEY_TEXT},          {"str?", KEY_TEXT_NULL},
+                 {"List", KEY_LIST},      {"str", KEY_ENUM},          {"LoadPart", KEY_ENUM},
+                 {"TrainMode", KEY_ENUM}, {"OptimizerType", KEY_ENUM}};
+    for (int i = 0; i < ARRAY_LEN(types); i++) {
+        if (strcmp(types[i].name, published) == 0 && types[i].type == ours) return true;
+    }
+    return false;
+}
+
+/* Each default of the table is ours, but for the compute type, which every CPU has. */
+static void published_keys_are_known_and_typed(void **state)
+{
+    (void)state;
+    char line[1024];
+    int rows = 0, n;
+    HyArena *a = hy_arena_new();
+    const ConfigKey *keys = config_keys(&n);
+    FILE *table = fopen(source_path("tests/fixtures/config-keys.tsv"), "r");
+    assert_non_null(table);
+    assert_non_null(fgets(line, sizeof line, table));
+    for (; fgets(line, sizeof line, table); rows++) {
+        Err err;
+        char *rest = line, *name = strsep(&rest, "\t"), *type = strsep(&rest, "\t");
+        rest[strcspn(rest, "\n")] = 0;
+        int row = config_key_find(name);
+        if (row < 0) fail_msg("'%s' is not known", name);
+        if (!type_fits(type, keys[row].type)) fail_msg("'%s' is no %s", name, type);
+        if (strcmp(name, "model.compute_dtype") == 0) continue;
+        const HyNode *want = hy_yaml_plain(a, hy_copy_text(a, rest, strlen(rest)), &err);
+        const HyNode *got = hy_yaml_plain(a, keys[row].text, &err);
+        if (!hy_equal(want, got)) fail_msg("'%s' is %s, not %s", name, keys[row].text, rest);
+    }
+    fclose(table);
+    hy_arena_free(a);
+    assert_true(rows >= 116);
+}
+
+static const char *idle(HyConfig *h, const char *const *overrides, int n)
+{
+    Err err = {0};
+    char *base = config_base();
+    HyOptions o = config_options(source_path("configs"), base, overrides, n);
+    if (hy_compose(h, &o, &err) < 0) fail_msg("%s", err.text);
+    free(base);
+    return config_idle(h);
+}
+
+static void keys_without_effect_are_told(void **state)
+{
+    (void)state;
+    HyConfig h;
+    static const char *const quiet[] = {"+experiment=125m/pretrain/pretrain-125m-e2e",
+                                        "+deploy=interactive", "backend.process_id=null",
+                                        "model.remat_mlp=''", "training.loader_workers=32"};
+    static const char *const loud[] = {"model.remat_mlp=x", "backend.process_id=0",
+                                       "training.n_state_parallel=8", "model.hidden_size=64"};
+    assert_null(idle(&h, quiet, ARRAY_LEN(quiet)));
+    hy_config_free(&h);
+    const char *line = idle(&h, loud, ARRAY_LEN(loud));
+    assert_non_null(line);
+    assert_non_null(strstr(line, "training.n_state_parallel, model.remat_mlp, backend.process_id"));
+    assert_null(strstr(line, "hidden_size"));
+    hy_config_free(&h);
+}
+
 /* total_steps alone must not upset a recipe's schedule. */
 static void a_recipe_can_be_cut_short(void **state)
 {
@@ -318,6 +393,8 @@ int main(void)
         cmocka_unit_test(references_are_filled_in),
         cmocka_unit_test(faults_are_named),
         cmocka_unit_test(published_recipes_match_their_table),
+        cmocka_unit_test(published_keys_are_known_and_typed),
+        cmocka_unit_test(keys_without_effect_are_told),
         cmocka_unit_test(own_recipes_have_their_shapes),
         cmocka_unit_test(a_recipe_can_be_cut_short),
         cmocka_unit_test(folder_is_found_or_asked_for),

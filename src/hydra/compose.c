@@ -38,6 +38,7 @@ const char *hy_config_text(HyConfig *c, const char *key, Err *err)
     HyEval e = hy_eval_all(c, err);
     if (hy_select(&e, c->all, key, true, &value) < 0) {
         err_wrap(err, "%s", key);
+        hy_one_line(err);
         return NULL;
     }
     if (value && value->kind == HY_TEXT) return value->text;
@@ -280,5 +281,5 @@ int hy_compose(HyConfig *c, const HyOptions *o, Err *err)
     c->now = o->now;
     c->all = hy_new(c->arena, HY_MAP);
     c->repo = (HyRepo){.arena = c->arena, .err = err};
-    return compose(c, o, err);
+    return compose(c, o, err) < 0 ? hy_one_line(err) : 0;
 }

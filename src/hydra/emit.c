@@ -133,6 +133,17 @@ char *hy_yaml(HyArena *a, const HyNode *root)
     return kept(a, text, size);
 }
 
+/* As Python's json module names keys that are no texts. */
+static void put_json_key(Paper *p, const HyNode *node)
+{
+    const char *key = node->key;
+    if (node->key_kind == HY_BOOL) key = *key == 'T' ? "true" : "false";
+    if (node->key_kind == HY_FLOAT && strcmp(key, "nan") == 0) key = "NaN";
+    if (node->key_kind == HY_FLOAT && strcmp(key, "inf") == 0) key = "Infinity";
+    if (node->key_kind == HY_FLOAT && strcmp(key, "-inf") == 0) key = "-Infinity";
+    paper_put_json(p, key);
+}
+
 static void json_value(Paper *p, const HyNode *node, int depth)
 {
     char number[40];
@@ -167,8 +178,7 @@ static void json_value(Paper *p, const HyNode *node, int depth)
         put(p, c == node->first ? "\n" : ",\n");
         put_indent(p, 2 * (depth + 1));
         if (node->kind == HY_MAP) {
-            bool truth = c->key_kind == HY_BOOL;
-            paper_put_json(p, truth ? (*c->key == 'T' ? "true" : "false") : c->key);
+            put_json_key(p, c);
             put(p, ": ");
         }
         json_value(p, c, depth + 1);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/names.h"
+#include "hydra/quoted.h"
 #include "hydra/scalar.h"
 
 enum { MAX_CHILDREN = 4096, MAX_FILE_NODES = 1 << 16 };
@@ -35,7 +36,9 @@ typedef struct Open {
 
 typedef struct Loader {
     HyArena *arena;
-    const char *name;
+    const char *name, *text;
+    size_t size;
+    const char *why; /* a text cannot be read */
     Open open[HY_MAX_DEPTH];
     int depth, nodes, documents;
     HyNode *root;
@@ -54,17 +57,33 @@ static int event_line(struct fy_event *event)
     return mark ? mark->line + 1 : 1;
 }
 
-/* NULL when it holds a NUL. For an empty block text at the end of a file libfyaml gives NULs alone.
- */
+/* The source of a quoted text with its quotes; the token's marks are within them. */
+static const char *quoted_text(Loader *l, struct fy_token *token)
+{
+    const struct fy_mark *start = fy_token_start_mark(token), *end = fy_token_end_mark(token);
+    if (!start || !end || start->input_pos == 0 || end->input_pos < start->input_pos ||
+        end->input_pos >= l->size) {
+        l->why = "a quoted text without its end";
+        return NULL;
+    }
+    return hy_quoted(l->arena, l->text + start->input_pos - 1,
+                     end->input_pos - start->input_pos + 2, &l->why);
+}
+
+/* NULL with l->why when it cannot be. For an empty block text at the end of a file libfyaml gives
+ * NULs alone. */
 static const char *token_text(Loader *l, struct fy_token *token)
 {
     size_t size = 0, nuls = 0;
-    const char *text = token ? fy_token_get_text(token, &size) : NULL;
+    if (!token) return "";
+    enum fy_scalar_style style = fy_token_scalar_style(token);
+    if (style == FYSS_SINGLE_QUOTED || style == FYSS_DOUBLE_QUOTED) return quoted_text(l, token);
+    const char *text = fy_token_get_text(token, &size);
     if (!text) return "";
     for (size_t i = 0; i < size; i++) nuls += text[i] == 0;
-    enum fy_scalar_style style = fy_token_scalar_style(token);
     bool block = style == FYSS_LITERAL || style == FYSS_FOLDED;
     if (nuls > 0 && block && nuls == size) return "";
+    l->why = "a NUL character in a value";
     return nuls > 0 ? NULL : hy_copy_text(l->arena, text, size);
 }
 
@@ -195,7 +214,7 @@ static int take_scalar(Loader *l, struct fy_event *event, int line)
 {
     struct fy_token *token = event->scalar.value;
     const char *text = token_text(l, token);
-    if (!text) return fail(l, line, "a NUL character in a value");
+    if (!text) return fail(l, line, l->why);
     bool plain = !token || fy_token_scalar_style(token) == FYSS_PLAIN;
     if (key_expected(l)) return take_key(l, text, plain && !event->scalar.tag, line);
     HyNode *node = plain ? NULL : hy_new_text(l->arena, text);
@@ -399,6 +418,8 @@ HyNode *hy_load_text(HyArena *a, const char *text, size_t size, const char *name
     l->name = hy_copy_text(a, name, strlen(name));
     l->err = err;
     if (size >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0) text += 3, size -= 3; /* a BOM */
+    l->text = text;
+    l->size = size;
     if (text_check(l, text, size) < 0) return NULL;
     struct fy_diag *diag = fy_diag_create(NULL);
     CHECK(diag, "out of memory for a configuration");

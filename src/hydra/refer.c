@@ -6,6 +6,7 @@
 
 #include "base/names.h"
 #include "hydra/lex.h"
+#include "hydra/merge.h"
 #include "hydra/scalar.h"
 
 enum { MAX_DEPTH = 200, MAX_ARGS = 256 };
@@ -180,7 +181,9 @@ static HyNode *lookup(Reader *r, const char *key)
     if (checks_only(r)) return hy_new_text(r->e->arena, "");
     if (hy_select(r->e, r->box, key, true, &value) < 0) return NULL;
     if (!value) {
-        err_set(r->e->err, "there is no '%s'", name_show(shown, key));
+        const char *near = *key == '.' ? NULL : hy_key_nearest(r->e->arena, r->e->root, key);
+        err_set(r->e->err, "there is no '%s'%s%s%s", name_show(shown, key),
+                near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
         return NULL;
     }
     if (hy_is_container(value) && is_inside(value, r->box)) {

@@ -128,14 +128,16 @@ static HyNode *fill(HyEval *e, HyNode *node, int depth, bool strict)
 
 HyNode *hy_resolve(HyEval *e, HyNode *root, bool strict)
 {
-    return fill(e, root, 0, strict);
+    HyNode *made = fill(e, root, 0, strict);
+    if (!made) hy_one_line(e->err);
+    return made;
 }
 
 int hy_check_missing(HyArena *a, const HyNode *root, Err *err)
 {
     if (hy_is_missing(root)) {
-        return err_set(err, "%s: '%s' is ???; give it a value", hy_where(a, root),
-                       hy_full_key(a, root));
+        err_set(err, "%s: '%s' is ???; give it a value", hy_where(a, root), hy_full_key(a, root));
+        return hy_one_line(err);
     }
     for (const HyNode *c = root->first; c; c = c->next) TRY(hy_check_missing(a, c, err));
     return 0;

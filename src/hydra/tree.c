@@ -338,3 +338,11 @@ const char *hy_where(HyArena *a, const HyNode *node)
     if (node->line > 0) return hy_format(a, "%.*s:%d", WHERE_MAX, file, node->line);
     return file;
 }
+
+int hy_one_line(Err *err)
+{
+    for (char *s = err->text; *s; s++) {
+        if ((unsigned char)*s < 32 || *s == 127) *s = '?';
+    }
+    return -1;
+}

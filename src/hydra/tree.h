@@ -79,6 +79,8 @@ HyNode *hy_find(HyNode *root, const char *path);
 int hy_path_split(HyArena *a, const char *text, HyPath *path, Err *err);
 /* The key of a node from the root: "a.b[0]". */
 const char *hy_full_key(HyArena *a, const HyNode *node);
+/* Keys and texts of a file may hold line ends; a message is one line. Returns -1. */
+int hy_one_line(Err *err);
 /* "file:line", or what it is from. */
 const char *hy_where(HyArena *a, const HyNode *node);
 
