@@ -231,9 +231,11 @@ int import_config(ImportConfig *out, const ConfigSources *from, const StSet *set
     *out = (ImportConfig){0};
     Maker m = {.out = out, .from = from, .set = set, .layout = layout, .shapes = shapes};
     config_defaults(&out->cfg);
-    /* Until something says otherwise, so that the shapes have the last word. */
     TRY(sources_read(&m, err));
     TRY(shapes_apply(&m, err));
+    bool from_llama = layout == LAYOUT_LLAMA; /* its config.json names no tokenizer */
+    if ((!m.whole || from_llama) && !m.given[config_key_find("training.tokenizer_name")])
+        out->cfg.training.tokenizer_name[0] = '\0';
     open_keys_list(&m);
     if (shapes->head_size == 0 && !is_given(&m, "model.num_attention_heads"))
         out->cfg.model.num_attention_heads = 1; /* the tensors' places do not depend on it */
