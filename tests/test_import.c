@@ -324,6 +324,51 @@ static void test_configurations_refused(void **state)
     import_close(&im);
 }
 
+/* A Llama's config.json with one piece of text replaced. */
+static void llama_refused(const char *from, const char *to, const char *part)
+{
+    Err err;
+    char *text, changed[2048];
+    size_t size;
+    assert_int_equal(file_read(fixture("import/llama/config.json"), &text, &size, 4096, &err), 0);
+    char *at = strstr(text, from);
+    assert_non_null(at);
+    snprintf(changed, sizeof changed, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
+    assert_int_equal(file_write_atomic("config.json", changed, strlen(changed), &err), 0);
+    free(text);
+    import_refused(&(ImportOptions){.source = fixture("import/llama/model.safetensors"),
+                                    .out = "out",
+                                    .prefix = "",
+                                    .config.config_file = "config.json"},
+                   part);
+}
+
+static void test_llama_refused(void **state)
+{
+    (void)state;
+    Err err;
+    Export e;
+    llama_refused("{", "", "config.json:2: not JSON");
+    llama_refused("\"llama\"", "\"mixtral\"", "\"model_type\" is mixtral");
+    llama_refused("\"silu\"", "\"gelu\"", "\"hidden_act\" is gelu");
+    llama_refused("\"rope_scaling\": null", "\"rope_scaling\": {\"factor\": 8}", "rope_scaling");
+    llama_refused("\"attention_bias\": false", "\"attention_bias\": true", "attention_bias");
+    llama_refused("\"num_key_value_heads\": 2", "\"num_key_value_heads\": 3", "do not divide");
+    llama_refused("\"num_key_value_heads\": 2", "\"num_key_value_heads\": 0", "do not divide");
+    llama_refused("\"num_key_value_heads\": 2", "\"num_key_value_heads\": 4", "has shape (8, 16)");
+    llama_refused("\"num_key_value_heads\": 2", "\"head_dim\": 8", "head_dim");
+    llama_refused("\"hidden_size\": 16,", "", "\"hidden_size\" is missing");
+    llama_refused("\"hidden_size\": 16", "\"hidden_size\": 1e99", "model.hidden_size");
+    llama_refused("\"hidden_size\": 16", "\"hidden_size\": 32", "model.hidden_size = 16, but");
+    llama_refused("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3", "num_hidden_layers = 2");
+    llama_refused("\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true", "tie_word");
+
+    assert_int_equal(tiny_model_write("tiny", 3, "pretrain", &err), 0);
+    const ExportOptions o = {.model = "tiny", .out = "x", .layout = "hf-llama"};
+    assert_int_equal(export_open(&e, &o, &err), -1);
+    assert_non_null(strstr(err.text, "model.qk_norm = true, which Llama cannot express"));
+}
+
 /* --- sharded sets -------------------------------------------------------------------------------
  */
 
@@ -426,6 +471,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_there_and_back, folder_enter, folder_leave),
         cmocka_unit_test_setup_teardown(test_tensors_refused, folder_enter, folder_leave),
         cmocka_unit_test_setup_teardown(test_configurations_refused, folder_enter, folder_leave),
+        cmocka_unit_test_setup_teardown(test_llama_refused, folder_enter, folder_leave),
         cmocka_unit_test_setup_teardown(test_index, folder_enter, folder_leave),
         cmocka_unit_test_setup_teardown(test_moments, folder_enter, folder_leave),
     };
