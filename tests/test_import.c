@@ -91,8 +91,8 @@ static void losses_check(const char *model, const int32_t *tokens, int n, const 
 {
     char why[TTT_ERROR_MAX];
     const ttt_model_options one = {.threads = 1};
-    ttt_model *m;
-    ttt_reader *r;
+    ttt_model *m = NULL;
+    ttt_reader *r = NULL;
     double *nll = calloc((size_t)n, sizeof *nll);
     double *expected = calloc((size_t)want->n_elements, sizeof *expected);
     st_to_f64(want, expected);
