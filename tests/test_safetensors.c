@@ -391,6 +391,55 @@ static void test_read_only(void **state)
     assert_non_null(strstr(err.text, "Permission denied; check its permissions"));
 }
 
+/* To nearest, ties to even; what is not a number stays none. */
+static void test_to_bf16(void **state)
+{
+    (void)state;
+    static const float from[] = {1, 1.00390625f, 1.01171875f, 1.004f, -0.0f, INFINITY, 3.4e38f};
+    static const uint16_t want[] = {0x3f80, 0x3f80, 0x3f82, 0x3f81, 0x8000, 0x7f80, 0x7f80};
+    uint16_t got[ARRAY_LEN(want)], nan;
+    st_from_f32(got, ST_BF16, from, ARRAY_LEN(want));
+    assert_memory_equal(got, want, sizeof want);
+    uint32_t bits = 0x7f800001; /* a NaN whose mark is in the bits that are cut off */
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    st_from_f32(&nan, ST_BF16, &value, 1);
+    assert_true((nan & 0x7f80) == 0x7f80 && (nan & 0x7f));
+}
+
+static int fill_two(void *context, int i, void *out, Err *err)
+{
+    const float values[2] = {(float)i, 5};
+    if (i == *(int *)context) return err_set(err, "tensor %d cannot be had", i);
+    memcpy(out, values, sizeof values);
+    return 0;
+}
+
+/* Tensors made one at a time; when one cannot be, the file is as it was. */
+static void test_filled(void **state)
+{
+    (void)state;
+    Err err;
+    StFile *file;
+    StTensor t[2] = {{.name = "a", .type = ST_F32, .n_dims = 1, .shape = {2}, .n_elements = 2},
+                     {.name = "b", .type = ST_F32, .n_dims = 1, .shape = {2}, .n_elements = 2}};
+    int bad = -1;
+    assert_int_equal(st_write_filled("f.safetensors", t, 2, NULL, 0, fill_two, &bad, &err), 0);
+    t[1].name = "c";
+    bad = 1;
+    assert_int_equal(st_write_filled("f.safetensors", t, 2, NULL, 0, fill_two, &bad, &err), -1);
+    assert_string_equal(err.text, "tensor 1 cannot be had");
+    assert_int_equal(st_open(&file, "f.safetensors", &err), 0);
+    assert_non_null(st_find(file, "b"));
+    assert_true(((const float *)st_find(file, "b")->data)[0] == 1);
+    st_close(file);
+    DIR *dir = opendir(".");
+    int n = 0;
+    for (struct dirent *e; (e = readdir(dir));) n += e->d_name[0] != '.';
+    closedir(dir);
+    assert_int_equal(n, 1);
+}
+
 int main(void)
 {
     struct CMUnitTest tests[] = {
@@ -400,6 +449,7 @@ int main(void)
         cmocka_unit_test(test_header_json),  cmocka_unit_test(test_header_entries),
         cmocka_unit_test(test_tiling),       cmocka_unit_test(test_no_space),
         cmocka_unit_test(test_cannot_write), cmocka_unit_test(test_read_only),
+        cmocka_unit_test(test_to_bf16),      cmocka_unit_test(test_filled),
     };
     for (int i = 0; i < ARRAY_LEN(tests); i++) {
         tests[i].setup_func = folder_enter;

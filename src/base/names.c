@@ -1,6 +1,7 @@
 /* Edit distance, suggestions, and safe display of names. */
 #include "base/names.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include <stdbool.h>
@@ -72,4 +73,23 @@ const char *name_show(char out[NAME_SHOWN_MAX], const char *name)
     }
     strcpy(out + kept, kept < length ? "..." : "");
     return out;
+}
+
+enum { LIST_SHOWN = 12 };
+
+void name_list_add(NameList *list, const char *name)
+{
+    char shown[NAME_SHOWN_MAX];
+    size_t used = strlen(list->text);
+    if (list->n++ >= LIST_SHOWN) return;
+    snprintf(list->text + used, sizeof list->text - used, "%s%s", used ? ", " : "",
+             name_show(shown, name));
+}
+
+const char *name_list_end(NameList *list)
+{
+    size_t used = strlen(list->text);
+    if (list->n > LIST_SHOWN)
+        snprintf(list->text + used, sizeof list->text - used, " and %d more", list->n - LIST_SHOWN);
+    return list->text;
 }

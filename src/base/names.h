@@ -16,4 +16,14 @@ const char *name_nearest(const char *name, const char *const *known, int n);
  * name is cut and ends in "...". Returns out. */
 const char *name_show(char out[NAME_SHOWN_MAX], const char *name);
 
+/* Names for an error text: the first ones, separated by commas, then "and N more". */
+typedef struct NameList {
+    int n;
+    char text[1600];
+} NameList;
+
+void name_list_add(NameList *list, const char *name);
+/* The text, complete. */
+const char *name_list_end(NameList *list);
+
 #endif

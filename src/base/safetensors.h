@@ -43,6 +43,8 @@ typedef struct StFile StFile;
 
 size_t st_type_size(StType type);
 const char *st_type_name(StType type); /* "F32" */
+/* "(4, 32, 48)" into out, cut to its size. */
+void st_shape_text(char *out, size_t size, int n_dims, const int64_t *shape);
 
 /* Every length, offset, shape and type is checked against the file before anything is returned. */
 int st_open(StFile **out, const char *path, Err *err);
@@ -54,10 +56,17 @@ const char *st_meta(const StFile *file, const char *key);      /* NULL when abse
 /* Converts any float type to float or double. */
 void st_to_f32(const StTensor *t, float *out);
 void st_to_f64(const StTensor *t, double *out);
+/* n floats as elements of the type, F32 or BF16 (to nearest, ties to even). */
+void st_from_f32(void *out, StType type, const float *values, size_t n);
 
 /* Writes PATH.tmp-PID, syncs, renames over PATH and syncs the folder. On failure PATH is as it was
  * and the temporary file is gone. */
 int st_write(const char *path, const StTensor *tensors, int n_tensors, const StMeta *meta,
              int n_meta, Err *err);
+/* The same for tensors that do not fit into memory together: their data is NULL, and each is asked
+ * for when its turn comes, all its bytes into out. */
+typedef int StFill(void *context, int tensor, void *out, Err *err);
+int st_write_filled(const char *path, const StTensor *tensors, int n_tensors, const StMeta *meta,
+                    int n_meta, StFill *fill, void *context, Err *err);
 
 #endif

@@ -1,5 +1,6 @@
 /* The element types of safetensors: sizes, names, and conversion to float and double. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/safetensors.h"
@@ -92,4 +93,34 @@ void st_to_f64(const StTensor *t, double *out)
         return;
     }
     for (size_t i = 0; i < (size_t)t->n_elements; i++) out[i] = element(t, i);
+}
+
+static uint16_t bfloat_bits(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    if (isnan(value)) return (uint16_t)(bits >> 16 | 0x40); /* rounding could make it infinite */
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+void st_from_f32(void *out, StType type, const float *values, size_t n)
+{
+    CHECK(type == ST_F32 || type == ST_BF16, "cannot write floats as %s", st_type_name(type));
+    if (type == ST_F32) {
+        memcpy(out, values, n * sizeof *values);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        uint16_t bits = bfloat_bits(values[i]);
+        memcpy((char *)out + 2 * i, &bits, sizeof bits);
+    }
+}
+
+void st_shape_text(char *out, size_t size, int n_dims, const int64_t *shape)
+{
+    int used = snprintf(out, size, "(");
+    for (int i = 0; i < n_dims && (size_t)used < size; i++)
+        used +=
+            snprintf(out + used, size - (size_t)used, "%s%lld", i ? ", " : "", (long long)shape[i]);
+    if ((size_t)used < size) snprintf(out + used, size - (size_t)used, ")");
 }

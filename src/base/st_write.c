@@ -12,14 +12,19 @@ static size_t tensor_size(const StTensor *t)
     return (size_t)t->n_elements * st_type_size(t->type);
 }
 
-static void check_tensor(const StTensor *t)
+typedef struct Source {
+    StFill *fill; /* NULL: the tensors bring their data */
+    void *context;
+} Source;
+
+static void check_tensor(const StTensor *t, const Source *from)
 {
     int64_t n = 1;
     CHECK(t->n_dims >= 0 && t->n_dims <= ST_MAX_DIMS, "tensor '%s' of %d dims", t->name, t->n_dims);
     for (int i = 0; i < t->n_dims; i++) n *= t->shape[i];
     CHECK(n == t->n_elements, "tensor '%s': n_elements %lld, but its shape holds %lld", t->name,
           (long long)t->n_elements, (long long)n);
-    CHECK(n == 0 || t->data, "tensor '%s' has no data", t->name);
+    CHECK(n == 0 || t->data || from->fill, "tensor '%s' has no data", t->name);
 }
 
 static json_t *describe(const StTensor *t, size_t begin)
@@ -50,12 +55,13 @@ static int put_meta(json_t *header, const StMeta *meta, int n_meta, const char *
     return 0;
 }
 
-static int put_tensors(json_t *header, const StTensor *tensors, int n, const char *path, Err *err)
+static int put_tensors(json_t *header, const StTensor *tensors, int n, const Source *from,
+                       const char *path, Err *err)
 {
     size_t begin = 0;
     for (int i = 0; i < n; i++) {
         const StTensor *t = &tensors[i];
-        check_tensor(t);
+        check_tensor(t, from);
         CHECK(strcmp(t->name, "__metadata__") != 0, "a tensor cannot be named __metadata__");
         TRY(put_text(header, t->name, describe(t, begin), path, err));
         begin += tensor_size(t);
@@ -89,29 +95,62 @@ static char *header_bytes(const json_t *header, size_t *size, const char *path, 
     return bytes;
 }
 
+/* Writes what fill gives for tensor i; on failure the temporary file is gone. */
+static int write_filled(AtomicFile *file, const StTensor *t, int i, const Source *from, Err *err)
+{
+    size_t size = tensor_size(t);
+    void *bytes = malloc(size ? size : 1);
+    int status = bytes ? from->fill(from->context, i, bytes, err)
+                       : err_set(err, "cannot write %s: no memory for the %zu bytes of '%s'",
+                                 file->path, size, t->name);
+    if (status < 0)
+        atomic_abort(file);
+    else
+        status = atomic_write(file, bytes, size, err);
+    free(bytes);
+    return status < 0 ? -1 : 0;
+}
+
 static int write_file(const char *path, const char *header, size_t header_size,
-                      const StTensor *tensors, int n, Err *err)
+                      const StTensor *tensors, int n, const Source *from, Err *err)
 {
     AtomicFile file;
     TRY(atomic_open(&file, path, err));
     TRY(atomic_write(&file, header, header_size, err));
-    for (int i = 0; i < n; i++)
-        TRY(atomic_write(&file, tensors[i].data, tensor_size(&tensors[i]), err));
+    for (int i = 0; i < n; i++) {
+        const StTensor *t = &tensors[i];
+        if (from->fill)
+            TRY(write_filled(&file, t, i, from, err));
+        else
+            TRY(atomic_write(&file, t->data, tensor_size(t), err));
+    }
     return atomic_commit(&file, err);
 }
 
-int st_write(const char *path, const StTensor *tensors, int n_tensors, const StMeta *meta,
-             int n_meta, Err *err)
+static int write_from(const char *path, const StTensor *tensors, int n_tensors, const StMeta *meta,
+                      int n_meta, const Source *from, Err *err)
 {
     int status = -1;
     size_t size = 0;
     json_t *header = json_object();
     if (put_meta(header, meta, n_meta, path, err) == 0 &&
-        put_tensors(header, tensors, n_tensors, path, err) == 0) {
+        put_tensors(header, tensors, n_tensors, from, path, err) == 0) {
         char *bytes = header_bytes(header, &size, path, err);
-        if (bytes) status = write_file(path, bytes, size, tensors, n_tensors, err);
+        if (bytes) status = write_file(path, bytes, size, tensors, n_tensors, from, err);
         free(bytes);
     }
     json_decref(header);
     return status;
+}
+
+int st_write(const char *path, const StTensor *tensors, int n_tensors, const StMeta *meta,
+             int n_meta, Err *err)
+{
+    return write_from(path, tensors, n_tensors, meta, n_meta, &(Source){NULL, NULL}, err);
+}
+
+int st_write_filled(const char *path, const StTensor *tensors, int n_tensors, const StMeta *meta,
+                    int n_meta, StFill *fill, void *context, Err *err)
+{
+    return write_from(path, tensors, n_tensors, meta, n_meta, &(Source){fill, context}, err);
 }

@@ -13,8 +13,9 @@ typedef struct Command {
     int (*run)(int argc, char **argv); /* argv[0] is the subcommand; returns an exit status */
 } Command;
 
-extern const Command command_bench, command_config, command_data, command_eval, command_generate,
-    command_memory, command_parity, command_read, command_tokenize, command_train;
+extern const Command command_bench, command_config, command_data, command_eval, command_export,
+    command_generate, command_import, command_memory, command_parity, command_read,
+    command_tokenize, command_train;
 
 /* Prints "ttt NAME: text" on standard error and returns EXIT_FAULT. */
 int command_fail(const char *name, const Err *err);

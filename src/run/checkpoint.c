@@ -92,8 +92,7 @@ static int seal_line(char **at, const char *end, const char *folder, const char 
     return 0;
 }
 
-/* Writes COMPLETE over the files in the folder. */
-static int folder_seal(const char *folder, Err *err)
+int checkpoint_seal(const char *folder, Err *err)
 {
     char text[MAX_FILES * (SHA256_HEX_SIZE + NAME_MAX + 3)], path[PATH_MAX];
     struct dirent **entries;
@@ -141,7 +140,7 @@ int checkpoint_commit(const char *root, int64_t step, Err *err)
     char from[PATH_MAX], to[PATH_MAX];
     TRY(path_join(from, sizeof from, root, writing, err));
     TRY(checkpoint_path(to, root, step, err));
-    TRY(folder_seal(from, err));
+    TRY(checkpoint_seal(from, err));
     TRY(folder_remove(root, to, err));
     if (rename(from, to) != 0) return file_error(err, "write the checkpoint", to);
     return dir_sync(root, err);

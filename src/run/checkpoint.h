@@ -24,6 +24,8 @@ int checkpoint_begin(char out[PATH_MAX], const char *root, Err *err);
 /* Seals ROOT/.writing, whose files must be synced, and names it for the step; a checkpoint that has
  * that name already is replaced. */
 int checkpoint_commit(const char *root, int64_t step, Err *err);
+/* Writes COMPLETE over the files of any folder, which makes a checkpoint of it. */
+int checkpoint_seal(const char *folder, Err *err);
 /* Removes ROOT/.writing after a failure, so that a full disk has its space back. */
 void checkpoint_abort(const char *root);
 

@@ -22,7 +22,7 @@ static json_t *state_object(const TrainState *s)
                      "number", s->number, "isa", s->isa, "threads", s->threads);
 }
 
-static int state_write(const char *folder, const TrainState *state, Err *err)
+int train_state_write_json(const char *folder, const TrainState *state, Err *err)
 {
     char path[PATH_MAX];
     TRY(path_join(path, sizeof path, folder, "state.json", err));
@@ -69,7 +69,7 @@ int train_state_write(const char *folder, const TrainState *state, const Model *
 {
     TRY(model_save(m, folder, err));
     TRY(moments_write(folder, m, o, host, err));
-    return state_write(folder, state, err);
+    return train_state_write_json(folder, state, err);
 }
 
 static int state_parse(TrainState *s, json_t *root, const char *path, Err *err)

@@ -24,6 +24,9 @@ typedef struct TrainState {
 int train_state_write(const char *folder, const TrainState *state, const Model *m,
                       const Optimizer *o, real *host, Err *err);
 
+/* state.json alone. */
+int train_state_write_json(const char *folder, const TrainState *state, Err *err);
+
 /* Reads state.json; a missing or foreign value is an error that names it. */
 int train_state_read(TrainState *out, const char *folder, Err *err);
 /* Fills weights and moments; shapes are checked. o may be NULL: weights only. host: room for
