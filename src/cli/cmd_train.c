@@ -26,6 +26,7 @@ static const char help[] =
     "  --threads N       default: one per physical core; the number shapes the last bits of the "
     "results\n"
     "  --fresh           start over; the old run folder is kept as NAME.old-1\n"
+    "  --max-sequences N with training.eval_mode=true: score at most N sequences\n"
     "\n"
     "Kept checkpoints: every training.save_milestone_freq steps one is written; the newest two "
     "and\n"
@@ -75,10 +76,6 @@ static int train(const char *config_dir, const TrainOptions *options, char **ove
         config_compose(&cfg, dir, (const char *const *)overrides, n_overrides, &err) < 0 ||
         config_check(&cfg, &err) < 0)
         return command_fail("train", &err);
-    if (cfg.training.eval_mode) {
-        err_set(&err, "training.eval_mode=true asks for no training; use `ttt eval`");
-        return command_fail("train", &err);
-    }
     if (train_run(&cfg, options, &err) < 0) return command_fail("train", &err);
     return EXIT_DONE;
 }
@@ -93,6 +90,7 @@ static int run(int argc, char **argv)
         {"config-dir", OPTION_TEXT, &config_dir, 0, 0},
         {"threads", OPTION_INT, &threads, 1, MAX_THREADS},
         {"fresh", OPTION_FLAG, &options.fresh, 0, 0},
+        {"max-sequences", OPTION_INT, &options.max_sequences, 1, 1e15},
     };
     again_make(again, sizeof again, argc, argv); /* before the operands are moved to the front */
     int n = options_parse(argc, argv, table, ARRAY_LEN(table));

@@ -3,18 +3,21 @@
 #define TTT_RUN_TRAIN_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/err.h"
 #include "model/config.h"
 
 typedef struct TrainOptions {
-    int threads;       /* 0: one per physical core */
-    bool fresh;        /* move an old run of this name aside instead of going on from it */
-    const char *again; /* the command that goes on from an interruption, for messages */
+    int threads;           /* 0: one per physical core */
+    bool fresh;            /* move an old run of this name aside instead of going on from it */
+    const char *again;     /* the command that goes on from an interruption, for messages */
+    int64_t max_sequences; /* of training.eval_mode; 0: all of the split */
 } TrainOptions;
 
-/* Runs until training.total_steps (or break_step), or until SIGINT or SIGTERM: then it finishes the
- * step, saves and returns 0 too. Progress and the summary go to standard error. */
+/* With training.eval_mode: see eval_mode.h. Else it runs until training.total_steps (or
+ * break_step), or until SIGINT or SIGTERM: then it finishes the step, saves and returns 0 too.
+ * Progress and the summary go to standard error. */
 int train_run(const Config *cfg, const TrainOptions *options, Err *err);
 
 #endif
