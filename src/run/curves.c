@@ -169,11 +169,13 @@ static void put_positions(Table *t, const json_t *eval)
 }
 
 /* As picture_draw; of many evaluations SERIES, the first and the last among them. */
-static int positions_draw(char png[PATH_MAX], const char *run, const RunData *d, Err *err)
+static int positions_draw(char png[PATH_MAX], const char *run, const char *name,
+                          const json_t *evals, Err *err)
 {
     Table t;
-    size_t n = json_array_size(d->evals), shown = n < SERIES ? n : SERIES;
-    Plot plot = {.name = positions_name,
+    char file[LABEL];
+    size_t n = json_array_size(evals), shown = n < SERIES ? n : SERIES;
+    Plot plot = {.name = name,
                  .title = positions_title,
                  .x_label = "position in the sequence (tokens)",
                  .y_label = "nats per token",
@@ -181,17 +183,18 @@ static int positions_draw(char png[PATH_MAX], const char *run, const RunData *d,
                  .markers = true};
     TRY(table_open(&t, run, err));
     for (size_t i = 0; i < shown; i++)
-        put_positions(&t, json_array_get(d->evals, shown > 1 ? i * (n - 1) / (shown - 1) : 0));
+        put_positions(&t, json_array_get(evals, shown > 1 ? i * (n - 1) / (shown - 1) : 0));
     int status = t.n_series > 0 ? table_draw(&t, &plot, err) : 2;
-    if (status == 1 && path_join(png, PATH_MAX, t.folder, "loss_by_position.png", err) < 0)
-        status = -1;
+    snprintf(file, sizeof file, "%s.png", name);
+    if (status == 1 && path_join(png, PATH_MAX, t.folder, file, err) < 0) status = -1;
     table_close(&t);
     return status;
 }
 
-int curves_positions(char png[PATH_MAX], const char *run, const RunData *d, Err *err)
+int curves_positions(char png[PATH_MAX], const char *run, const char *name, const json_t *evals,
+                     Err *err)
 {
-    int status = positions_draw(png, run, d, err);
+    int status = positions_draw(png, run, name, evals, err);
     return status == 2 ? 0 : status;
 }
 
@@ -213,7 +216,7 @@ int curves_draw(Curves *out, const char *run, const RunData *d, Err *err)
         TRY(status);
         curve_add(out, pictures[i].name, pictures[i].title, status);
     }
-    int status = positions_draw(png, run, d, err);
+    int status = positions_draw(png, run, positions_name, d->evals, err);
     TRY(status);
     curve_add(out, positions_name, positions_title, status);
     return 0;

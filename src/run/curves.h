@@ -19,7 +19,9 @@ typedef struct Curves {
 /* All curves that the logs have numbers for. */
 int curves_draw(Curves *out, const char *run, const RunData *d, Err *err);
 
-/* The loss by position alone: 1 with the picture's path in png, 0 without gnuplot or evaluation. */
-int curves_positions(char png[PATH_MAX], const char *run, const RunData *d, Err *err);
+/* The loss by position alone, of evaluations as lines of eval.jsonl, as curves/NAME: 1 with the
+ * picture's path in png, 0 without gnuplot or without numbers. */
+int curves_positions(char png[PATH_MAX], const char *run, const char *name, const json_t *evals,
+                     Err *err);
 
 #endif

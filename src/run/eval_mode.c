@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "run/bf16_tell.h"
 #include "run/checkpoint.h"
+#include "run/curves.h"
 #include "run/history.h"
 #include "run/holdout.h"
 #include "run/report.h"
@@ -122,19 +123,37 @@ static int summary_write(const EvalMode *e, Err *err)
         json_array_append_new(chunks, json_number(h->chunk_loss[c]));
     TRY(path_join(path, sizeof path, e->folder.run, "eval_summary.json", err));
     json_t *object =
-        json_pack("{s:o, s:I, s:s, s:s, s:s, s:s, s:I, s:I, s:o, s:o, s:o}", "train_holdout/loss",
-                  json_number(h->loss), "step", (json_int_t)e->step, "weights", e->weights,
-                  "dataset", e->source->name, "split", e->cfg.training.eval_split, "data_digest",
-                  h->set.digest, "sequences", (json_int_t)h->scored, "tokens",
-                  (json_int_t)(h->scored * h->set.options.length), "chunk_loss", chunks, "seconds",
+        json_pack("{s:o, s:I, s:s, s:s, s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:o}",
+                  "train_holdout/loss", json_number(h->loss), "step", (json_int_t)e->step,
+                  "weights", e->weights, "dataset", e->source->name, "split",
+                  e->cfg.training.eval_split, "data_digest", h->set.digest, "sequences",
+                  (json_int_t)h->scored, "tokens", (json_int_t)(h->scored * h->set.options.length),
+                  "loss_by_position", train_log_positions(h), "chunk_loss", chunks, "seconds",
                   json_number(h->seconds), "tokens_per_second", json_number(h->tokens_per_second));
     return json_write_atomic(path, object, JSON_INDENT(2) | JSON_REAL_PRECISION(15), err);
+}
+
+/* The picture of this evaluation and its events; what cannot be written is told. */
+static void events_write(const EvalMode *e)
+{
+    Err err;
+    char png[PATH_MAX];
+    EventFile *events = NULL;
+    json_t *evals = json_pack("[{s:I, s:o}]", "step", (json_int_t)e->step, "loss_by_position",
+                              train_log_positions(&e->h));
+    int drawn = curves_positions(png, e->folder.run, holdout_name, evals, &err);
+    if (drawn < 0) log_info("ttt eval: %s", err.text);
+    if (events_open(&events, e->folder.run, -1, &err) < 0 ||
+        train_log_eval_events(events, e->step, holdout_name, &e->h, drawn == 1 ? png : NULL, &err) <
+            0)
+        log_info("ttt eval: %s", err.text);
+    events_close(events);
+    json_decref(evals);
 }
 
 static int score(EvalMode *e, const TrainOptions *options, Err *err)
 {
     const TrainingConfig *t = &e->cfg.training;
-    TrainLog *log;
     HoldoutOptions o = {.length = t->seq_length,
                         .max_sequences = options->max_sequences,
                         .batch = t->eval_batch_size,
@@ -142,10 +161,8 @@ static int score(EvalMode *e, const TrainOptions *options, Err *err)
                         .out = e->folder.run,
                         .label = "eval"};
     TRY(holdout_score(&e->h, e->model, e->source, &o, err));
-    TRY(train_log_open(&log, e->folder.run, -1, err));
-    train_log_eval(log, e->step, &e->h);
-    train_log_close(log);
     TRY(summary_write(e, err));
+    events_write(e);
     printf("Eval -- %s/loss: %.7g\n", holdout_name, e->h.loss);
     if (fflush(stdout) != 0) return err_errno(err, "cannot write to standard output");
     log_info(

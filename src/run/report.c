@@ -24,7 +24,7 @@ typedef struct Report {
     RunData data;
     Curves curves;
     const json_t *start, *end; /* the last ones; NULL */
-    bool has_model;
+    bool has_model, has_holdout_picture;
     FILE *f;
 } Report;
 
@@ -66,6 +66,8 @@ static int report_open(Report *r, const char *run, Err *err)
     if (dir_exists(path)) snprintf(r->checkpoints, sizeof r->checkpoints, "%s", path);
     TRY(path_join(path, sizeof path, r->folder, "model", err));
     r->has_model = dir_exists(path);
+    TRY(path_join(path, sizeof path, r->folder, "curves/train_holdout.png", err));
+    r->has_holdout_picture = file_exists(path);
     TRY(run_data_read(&r->data, r->folder, err));
     history_look(r);
     return curves_draw(&r->curves, r->folder, &r->data, err);
@@ -99,16 +101,18 @@ static void put_heading(const Report *r)
     const TrainingConfig *t = &r->cfg.training;
     const ModelConfig *m = &r->cfg.model;
     bool meta = t->train_mode == TRAIN_META;
+    const char *kind =
+        meta ? "Training through the inner learning steps (meta)" : "Plain training (pretrain)";
     double parameters = run_number(r->start, "parameters");
     double inner = run_number(r->start, "inner_parameters");
     fprintf(r->f, "# %s\n\n", t->exp_name[0] ? t->exp_name : r->folder);
-    fprintf(r->f, "%s of a model of %lld blocks, width %lld",
-            meta ? "Training through the inner learning steps (meta)" : "Plain training (pretrain)",
+    fprintf(r->f, "%s of a model of %lld blocks, width %lld", r->start ? kind : "An evaluation",
             (long long)m->num_hidden_layers, (long long)m->hidden_size);
     if (isfinite(parameters)) fprintf(r->f, ", %.0f parameters", parameters);
     if (meta && isfinite(inner)) fprintf(r->f, " of which %.0f learn while reading", inner);
     fprintf(r->f, ", on sequences of %lld tokens of %s, %lld a step.\n", (long long)t->seq_length,
             t->dummy_dataset ? "random numbers" : t->dataset_path, (long long)t->global_batch_size);
+    if (!r->start) return;
     fprintf(r->f, "Step %lld of %lld. ", (long long)last_step(r), (long long)t->total_steps);
     put_outcome(r);
 }
@@ -160,6 +164,7 @@ static void put_figures(const Report *r)
     int64_t n = d->n_steps, last = n < LAST ? n : LAST;
     const json_t *best = best_eval(r);
     double per_step = (double)(r->cfg.training.seq_length * r->cfg.training.global_batch_size);
+    if (n == 0 && !best) return;
     fputs("\n## Figures\n\n| | |\n|---|---|\n", r->f);
     if (n > 0) {
         put_figure(r->f, "loss of the first step", d->field[RUN_LOSS][0], "nats per token");
@@ -194,6 +199,32 @@ static void put_curves(const Report *r)
     }
 }
 
+static void put_positions(const Report *r, const json_t *bins)
+{
+    fputs("\n| positions | loss |\n|---|---|\n", r->f);
+    for (size_t i = 0; i < json_array_size(bins); i++) {
+        const json_t *bin = json_array_get(bins, i);
+        fprintf(r->f, "| %.0f-%.0f | %.4f |\n", run_number(bin, "first"),
+                run_number(bin, "end") - 1, run_number(bin, "loss"));
+    }
+}
+
+/* What training.eval_mode left. */
+static void put_holdout(const Report *r)
+{
+    const json_t *h = r->data.holdout;
+    if (!h) return;
+    fprintf(r->f,
+            "\n## Evaluation (training.eval_mode)\n\ntrain_holdout/loss %.6f: %.0f sequences, %.0f "
+            "tokens of the split `%s` of %s, with the weights of step %.0f. Token by token in "
+            "`train_holdout_token_nll_loss.npy` (mean) and `train_holdout_token_nll.npy`.\n",
+            run_number(h, "train_holdout/loss"), run_number(h, "sequences"),
+            run_number(h, "tokens"), text_of(h, "split"), text_of(h, "dataset"),
+            run_number(h, "step"));
+    if (r->has_holdout_picture) fputs("\n![Evaluation](curves/train_holdout.png)\n", r->f);
+    put_positions(r, json_object_get(h, "loss_by_position"));
+}
+
 static void put_evals(const Report *r)
 {
     size_t n = json_array_size(r->data.evals);
@@ -209,13 +240,8 @@ static void put_evals(const Report *r)
                 run_number(eval, "loss"), run_number(eval, "sequences"),
                 run_number(eval, "tokens_per_second"));
     }
-    const json_t *bins = json_object_get(json_array_get(r->data.evals, n - 1), "loss_by_position");
-    fputs("\nThe last one by position:\n\n| positions | loss |\n|---|---|\n", r->f);
-    for (size_t i = 0; i < json_array_size(bins); i++) {
-        const json_t *bin = json_array_get(bins, i);
-        fprintf(r->f, "| %.0f-%.0f | %.4f |\n", run_number(bin, "first"),
-                run_number(bin, "end") - 1, run_number(bin, "loss"));
-    }
+    fputs("\nThe last one by position:\n", r->f);
+    put_positions(r, json_object_get(json_array_get(r->data.evals, n - 1), "loss_by_position"));
 }
 
 static void put_start(const Report *r, const json_t *start)
@@ -293,6 +319,7 @@ static int page_write(Report *r, Err *err)
     put_figures(r);
     put_curves(r);
     put_evals(r);
+    put_holdout(r);
     put_history(r);
     put_next(r);
     int status = fclose(r->f) == 0 ? file_write_atomic(path, text, size, err)

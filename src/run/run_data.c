@@ -79,12 +79,24 @@ static int objects_read(json_t **out, const char *folder, const char *name, Err 
     return 0;
 }
 
+static int holdout_read(json_t **out, const char *folder, Err *err)
+{
+    char *text;
+    size_t size;
+    *out = NULL;
+    TRY(log_text(&text, &size, folder, "eval_summary.json", err));
+    if (size > 0) *out = json_loadb(text, size, 0, NULL);
+    free(text);
+    return 0;
+}
+
 int run_data_read(RunData *d, const char *folder, Err *err)
 {
     *d = (RunData){0};
     int status = steps_read(d, folder, err);
     if (status == 0) status = objects_read(&d->evals, folder, "eval.jsonl", err);
     if (status == 0) status = objects_read(&d->history, folder, "history.jsonl", err);
+    if (status == 0) status = holdout_read(&d->holdout, folder, err);
     if (status < 0) run_data_free(d);
     return status;
 }
@@ -94,5 +106,6 @@ void run_data_free(RunData *d)
     for (int f = 0; f < RUN_FIELDS; f++) mem_free(d->field[f]);
     json_decref(d->evals);
     json_decref(d->history);
+    json_decref(d->holdout);
     *d = (RunData){0};
 }

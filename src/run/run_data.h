@@ -27,6 +27,7 @@ typedef struct RunData {
     double *field[RUN_FIELDS]; /* (n_steps) each; NaN where a line has no number */
     json_t *evals;             /* array of the lines of eval.jsonl */
     json_t *history;           /* array of the lines of history.jsonl */
+    json_t *holdout;           /* eval_summary.json, or NULL */
 } RunData;
 
 /* Lines that cannot be read are passed over; a file that is not there is empty. */

@@ -13,10 +13,9 @@
 #include "base/mem.h"
 #include "model/config_table.h"
 #include "run/curves.h"
-#include "run/events.h"
 #include "run/stats.h"
 
-enum { LAST = 10, WAITING_MAX = 1 << 16, PICTURE_MAX = 1 << 24 };
+enum { LAST = 10, WAITING_MAX = 1 << 16, PICTURE_MAX = 1 << 24, TAG = EVAL_BIN_NAME + 48 };
 
 /* A log whose lines wait in memory while they cannot be written. */
 typedef struct Lines {
@@ -71,7 +70,7 @@ static int lines_open(Lines *l, const char *folder, const char *name, int64_t st
 {
     char path[PATH_MAX];
     TRY(path_join(path, sizeof path, folder, name, err));
-    if (step >= 0 && file_exists(path)) TRY(log_cut(path, step, err));
+    if (file_exists(path)) TRY(log_cut(path, step, err));
     l->waiting = json_array();
     return jsonl_open(&l->log, path, err);
 }
@@ -147,8 +146,7 @@ static int logs_open(TrainLog *log, int64_t step, Err *err)
     TRY(lines_open(&log->steps, log->folder, "log.jsonl", step, err));
     TRY(lines_open(&log->evals, log->folder, "eval.jsonl", step, err));
     TRY(evals_note(log, err));
-    if (events_open(&log->events, log->folder, step >= 0 ? step + 1 : -1, &why) < 0)
-        events_tell(log, &why);
+    if (events_open(&log->events, log->folder, step + 1, &why) < 0) events_tell(log, &why);
     return 0;
 }
 
@@ -255,7 +253,7 @@ void train_log_step(TrainLog *log, const StepRecord *r)
     step_events(log, r, memory_mb);
 }
 
-static json_t *positions_json(const Holdout *h)
+json_t *train_log_positions(const Holdout *h)
 {
     json_t *list = json_array();
     for (int b = 0; b < h->set.n_bins; b++)
@@ -265,49 +263,60 @@ static json_t *positions_json(const Holdout *h)
     return list;
 }
 
-static void eval_events(TrainLog *log, int64_t step, const Holdout *h)
+static int picture_log(EventFile *events, int64_t step, const char *prefix, const char *path,
+                       Err *err)
 {
-    Err err;
-    char tag[EVAL_MAX_BINS][EVAL_BIN_NAME + 32];
-    EventScalar scalars[EVAL_MAX_BINS + 2] = {
-        {"eval/loss", h->loss}, {"speed/eval_tokens_per_second", h->tokens_per_second}};
-    for (int b = 0; b < h->set.n_bins; b++) {
-        snprintf(tag[b], sizeof tag[b], "eval_by_position/%s", h->set.bins[b].name);
-        scalars[b + 2] = (EventScalar){tag[b], h->bin_loss[b]};
-    }
-    if (events_scalars(log->events, step, scalars, h->set.n_bins + 2, &err) < 0)
-        events_tell(log, &err);
-}
-
-static int picture_log(TrainLog *log, int64_t step, Err *err)
-{
-    char path[PATH_MAX], *png;
+    char *png, tag[TAG];
     size_t size;
-    RunData d;
-    TRY(run_data_read(&d, log->folder, err));
-    int drawn = curves_positions(path, log->folder, &d, err);
-    run_data_free(&d);
-    if (drawn <= 0) return drawn;
     TRY(file_read(path, &png, &size, PICTURE_MAX, err));
-    int status = events_image(log->events, step, "eval/loss_by_position", png, size, err);
+    snprintf(tag, sizeof tag, "%s/loss_by_position", prefix);
+    int status = events_image(events, step, tag, png, size, err);
     free(png);
     return status;
+}
+
+int train_log_eval_events(EventFile *events, int64_t step, const char *prefix, const Holdout *h,
+                          const char *png, Err *err)
+{
+    char loss[TAG], tag[EVAL_MAX_BINS][TAG];
+    EventScalar scalars[EVAL_MAX_BINS + 2] = {
+        {loss, h->loss}, {"speed/eval_tokens_per_second", h->tokens_per_second}};
+    snprintf(loss, sizeof loss, "%s/loss", prefix);
+    for (int b = 0; b < h->set.n_bins; b++) {
+        snprintf(tag[b], TAG, "%s_by_position/%s", prefix, h->set.bins[b].name);
+        scalars[b + 2] = (EventScalar){tag[b], h->bin_loss[b]};
+    }
+    TRY(events_scalars(events, step, scalars, h->set.n_bins + 2, err));
+    return png ? picture_log(events, step, prefix, png, err) : 0;
+}
+
+/* 1 with the picture's path, 0 without gnuplot. */
+static int picture_draw(const TrainLog *log, char png[PATH_MAX], Err *err)
+{
+    RunData d;
+    TRY(run_data_read(&d, log->folder, err));
+    int drawn = curves_positions(png, log->folder, "loss_by_position", d.evals, err);
+    run_data_free(&d);
+    return drawn;
 }
 
 void train_log_eval(TrainLog *log, int64_t step, const Holdout *h)
 {
     Err err;
+    char png[PATH_MAX];
     json_int_t tokens = (json_int_t)(h->scored * h->set.options.length);
     lines_add(&log->evals,
               json_pack("{s:I, s:o, s:I, s:I, s:s, s:o, s:o, s:o}", "step", (json_int_t)step,
                         "loss", json_number(h->loss), "sequences", (json_int_t)h->scored, "tokens",
                         tokens, "data_digest", h->set.digest, "seconds", json_number(h->seconds),
                         "tokens_per_second", json_number(h->tokens_per_second), "loss_by_position",
-                        positions_json(h)));
+                        train_log_positions(h)));
     json_array_append_new(log->eval_steps, json_integer(step));
-    if (!log->events) return;
-    eval_events(log, step, h);
-    if (picture_log(log, step, &err) < 0) events_tell(log, &err);
+    int drawn = picture_draw(log, png, &err);
+    if (drawn < 0) log_info("ttt train: %s", err.text);
+    if (log->events &&
+        train_log_eval_events(log->events, step, "eval", h, drawn == 1 ? png : NULL, &err) < 0)
+        events_tell(log, &err);
 }
 
 bool train_log_has_eval(const TrainLog *log, int64_t step)

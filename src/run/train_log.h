@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/jsonl.h"
 #include "model/config.h"
+#include "run/events.h"
 #include "run/holdout.h"
 
 typedef struct StepRecord {
@@ -33,7 +34,7 @@ typedef struct RunSummary {
 typedef struct TrainLog TrainLog;
 
 /* Opens all three for appending, after cutting off what follows `step`: steps that are going to be
- * done again. step < 0: nothing is cut, for an evaluation beside the run. */
+ * done again. */
 int train_log_open(TrainLog **out, const char *folder, int64_t step, Err *err);
 void train_log_close(TrainLog *log); /* NULL is fine; tells what could not be written */
 
@@ -43,6 +44,12 @@ void train_log_start(TrainLog *log, int64_t step, const Config *cfg, const char 
 void train_log_step(TrainLog *log, const StepRecord *r);
 /* Also draws the loss by position anew. */
 void train_log_eval(TrainLog *log, int64_t step, const Holdout *h);
+/* An evaluation's positions as JSON: [{"first", "end", "loss"}, ...]. */
+json_t *train_log_positions(const Holdout *h);
+/* TensorBoard's events of an evaluation: tags "PREFIX/loss", "PREFIX_by_position/0-63", and the
+ * picture at png, NULL: none. */
+int train_log_eval_events(EventFile *events, int64_t step, const char *prefix, const Holdout *h,
+                          const char *png, Err *err);
 /* Whether eval.jsonl has this step. */
 bool train_log_has_eval(const TrainLog *log, int64_t step);
 
