@@ -140,7 +140,7 @@ static const ConfigKey rows[] = {
      "Sequences evaluated side by side."},
     {"training.eval_freq", KEY_INT, TRAINING(eval_freq), 0, 1e15, "0", 0,
      "Steps between evaluations on `eval_split` while training; 0: at the end only. Ours."},
-    {"training.eval_sequences", KEY_INT, TRAINING(eval_sequences), 0, 1e15, "32", 0,
+    {"training.eval_sequences", KEY_INT, TRAINING(eval_sequences), 0, 1e15, "16", 0,
      "Sequences of each of these evaluations, the first of the split; 0: no evaluation. Ours."},
     {"model.name", KEY_TEXT, MODEL(name), 0, TEXT, "unnamed", 0, "For people."},
     {"model.vocab_size", KEY_INT, MODEL(vocab_size), 2, 1 << 24, "32000", 0, "Tokens known, V."},

@@ -9,6 +9,9 @@
 #include "base/mem.h"
 #include "run/train_log.h"
 
+/* A larger number is no step, but damage. */
+static const double STEP_MAX = 1e15;
+
 static const char *const keys[RUN_FIELDS] = {
     [RUN_STEP] = "step",
     [RUN_LOSS] = "loss",
@@ -53,7 +56,8 @@ static int steps_read(RunData *d, const char *folder, Err *err)
     for (int f = 0; f < RUN_FIELDS; f++) d->field[f] = mem_alloc(lines * sizeof *d->field[f]);
     for (const char *at = text, *end = text + size; at < end;) {
         json_t *line = train_log_next(&at, end);
-        if (run_number(line, "step") > 0) {
+        double step = run_number(line, "step");
+        if (step > 0 && step < STEP_MAX) {
             for (int f = 0; f < RUN_FIELDS; f++)
                 d->field[f][d->n_steps] = run_number(line, keys[f]);
             d->n_steps++;
