@@ -196,26 +196,26 @@ static void log_is_cut_to_the_step(void **state)
 {
     char path[PATH_MAX];
     Err err;
-    JsonLog *log;
+    TrainLog *log;
     RunSummary summary;
     assert_int_equal(path_join(path, sizeof path, *state, "log.jsonl", &err), 0);
-    assert_int_equal(train_log_open(&log, path, 0, &err), 0);
+    assert_int_equal(train_log_open(&log, *state, 0, &err), 0);
     for (int64_t step = 1; step <= 30; step++) {
         StepRecord r = {.step = step,
                         .loss = 100 - (double)step,
                         .tokens_per_second = (double)step,
                         .seconds = 0.5};
-        assert_int_equal(train_log_write(log, &r, &err), 0);
+        train_log_step(log, &r);
     }
-    jsonl_close(log);
+    train_log_close(log);
     FILE *file = fopen(path, "a");
     fputs("{\"step\": 31, \"lo", file);
     fclose(file);
-    assert_int_equal(train_log_open(&log, path, 20, &err), 0);
+    assert_int_equal(train_log_open(&log, *state, 20, &err), 0);
     StepRecord again = {.step = 21, .loss = 7, .tokens_per_second = 21, .seconds = 0.5};
-    assert_int_equal(train_log_write(log, &again, &err), 0);
-    jsonl_close(log);
-    assert_int_equal(train_log_summary(&summary, path, &err), 0);
+    train_log_step(log, &again);
+    train_log_close(log);
+    assert_int_equal(train_log_summary(&summary, *state, &err), 0);
     assert_int_equal(summary.steps, 21);
     assert_float_equal(summary.first_loss, 99, 1e-12);
     assert_float_equal(summary.last_loss, 7, 1e-12);

@@ -204,6 +204,86 @@ else
     echo "test_eval: python3 is not here: the files' contents were not compared" >&2
 fi
 
+echo "== as published: overrides name the run, the split is scored in sequences" >&2
+overrides() { # as `train`, without its fixed words
+    ttt_eval --config-dir "$TTT_SOURCE_DIR/configs" model.num_hidden_layers=3 model.hidden_size=32 \
+        model.num_attention_heads=2 model.intermediate_size=48 model.mini_batch_size=32 \
+        model.sliding_window_size=48 model.suffix_len=1 training.seq_length=256 \
+        training.eval_batch_size=2 +experiment=tiny/pretrain-tiny-e2e training.exp_dir="$work/runs" \
+        training.exp_folder=f "$@" >out 2>err
+}
+cp -r data val-only && rm val-only/train.*
+overrides training.dataset_path=val-only training.exp_name=e2e ||
+    fail "published evaluation on val alone: $(tail -n 1 err)"
+run=runs/f/e2e
+loss=$(sed -n 's|^Eval -- train_holdout/loss: ||p' out)
+[ -n "$loss" ] || fail "no 'Eval -- train_holdout/loss: ' on standard output: $(cat out)"
+for file in train_holdout_token_nll_loss.npy train_holdout_token_nll.npy eval_summary.json \
+    eval_config.yaml; do
+    [ -s $run/$file ] || fail "$file is missing"
+done
+grep -q '"outcome":"finished"' $run/history.jsonl || fail "no history of the evaluation"
+grep -q '## Evaluation (training.eval_mode)' $run/report.md || fail "not in the report"
+[ "$(wc -l <$run/log.jsonl)" -eq 12 ] || fail "an evaluation changed the log of training"
+# Another name, the same weights; `ttt train` with the mode is the same; bounds hold.
+overrides training.dataset_path=data training.exp_name=again training.load_part=params \
+    training.resume_exp_name=e2e training.resume_step=12 || fail "resume_exp_name: $(tail -n 1 err)"
+[ "$(sed -n 's|^Eval -- train_holdout/loss: ||p' out)" = "$loss" ] || fail "other losses: $(cat out)"
+[ ! -e runs/f/again/model ] || fail "an evaluation left a model"
+cmp $run/train_holdout_token_nll.npy runs/f/again/train_holdout_token_nll.npy || fail "other arrays"
+overrides training.dataset_path=data training.exp_name=again training.resume_exp_name=e2e \
+    --max-sequences 3 || fail "--max-sequences: $(tail -n 1 err)"
+grep -q '"sequences": 3,' runs/f/again/eval_summary.json || fail "--max-sequences 3 is not kept"
+expect_done $e2e --data data --length 256 --max-sequences 3 --out three
+overrides training.dataset_path=data training.exp_name=new || fail "initial weights: $(tail -n 1 err)"
+grep -q 'the initial weights are scored' err || fail "it does not say that nothing was trained"
+overrides training.dataset_path=data training.exp_name=again training.eval_split=none &&
+    fail "a split that is not there"
+tail -n 1 err | grep -q "none" || fail "the split is not named: $(tail -n 1 err)"
+overrides training.dataset_path=data training.exp_name=lost training.resume_exp_name=nowhere &&
+    fail "a run that is not there"
+tail -n 1 err | grep -q "check training.resume_exp_name (nowhere)" ||
+    fail "the run is not named: $(tail -n 1 err)"
+overrides training.dataset_path=data training.exp_name=again training.resume_exp_name=e2e \
+    training.seq_length=100000 && fail "a sequence longer than the split"
+tail -n 1 err | grep -q "one sequence needs 100001" || fail "no length: $(tail -n 1 err)"
+if command -v python3 >/dev/null; then
+    python3 - "$loss" <<'CHECKS' || fail "the published files do not agree (above)"
+import array, ast, json, math, struct, sys
+def npy(path):
+    data = open(path, "rb").read()
+    size = struct.unpack("<H", data[8:10])[0]
+    head = ast.literal_eval(data[10:10 + size].decode())
+    return head["shape"], array.array("f", data[10 + size:])
+shape, all = npy("runs/f/e2e/train_holdout_token_nll.npy")
+mean_shape, mean = npy("runs/f/e2e/train_holdout_token_nll_loss.npy")
+n, t = shape
+assert t == 256 and mean_shape == (256,), (shape, mean_shape)
+summary = json.load(open("runs/f/e2e/eval_summary.json"))
+assert summary["sequences"] == n and abs(summary["train_holdout/loss"] - float(sys.argv[1])) < 1e-6
+assert all and not any(math.isnan(x) for x in all)  # masked targets too
+for p in range(t):
+    assert abs(sum(all[i * t + p] for i in range(n)) / n - mean[p]) < 1e-5, p
+# The same sequences scored from the model folder: equal wherever a target is not masked.
+(k, _), stream = npy("three/token_nll_e2e_on.npy")
+assert k == 3
+masked = 0
+for a, b in zip(stream, all):
+    masked += math.isnan(a)
+    assert math.isnan(a) or abs(a - b) < 1e-4, (a, b)
+assert masked > 0
+# The loss is the mean over chunks of the chunks' masked means; chunk c has 32 positions.
+bos = [math.isnan(x) for x in stream]
+chunks = []
+for i in range(3):
+    for c in range(8):
+        part = [all[i * t + p] for p in range(32 * c, 32 * c + 32) if not bos[i * t + p]]
+        chunks.append(sum(part) / len(part))
+three = json.load(open("runs/f/again/eval_summary.json"))
+assert abs(sum(chunks) / len(chunks) - three["train_holdout/loss"]) < 1e-5
+CHECKS
+fi
+
 echo "== without gnuplot" >&2
 mkdir empty
 PATH=$work/empty ttt_eval $swa --data data --out plain >out 2>err ||

@@ -106,18 +106,19 @@ tiny=(model.num_hidden_layers=3 model.hidden_size=32 model.num_attention_heads=2
     training.optimizer_outer.lr_warmup_steps=1 training.total_steps=2 training.dummy_dataset=true
     model.vocab_size=300 model.bos_token_id=256 model.eos_token_id=257)
 published=(+deploy=interactive $experiment training.wandb_entity=my-entity
-    training.wandb_project=my-project training.wandb_key=my-key backend.num_processes=1
+    training.wandb_project=my-project 'training.wandb_key="my-key"' backend.num_processes=1
     model.remat_mlp=minimal training.exp_name=mine)
 expect 0 'wrote ./experiments/125m/mine/' "$ttt" train "${published[@]}" "${tiny[@]}"
 [ "$(grep -c 'without effect here' err)" -eq 1 ] || problem "keys without effect are not said once: $(cat err)"
-grep 'without effect here' err | grep 'training.wandb_entity' | grep 'backend.num_processes' |
+grep 'without effect here' err | grep 'training.wandb_key' | grep 'backend.num_processes' |
     grep -q 'model.remat_mlp' || problem "the line about keys without effect lacks some: $(cat err)"
 run=experiments/125m/mine
 for file in config hydra overrides; do [ -f $run/.hydra/$file.yaml ] || problem "no $file.yaml in $run/.hydra"; done
 grep -q '^- training.exp_name=mine$' $run/.hydra/overrides.yaml || problem "$run/.hydra/overrides.yaml"
 grep -q "^    output_dir: .*/$run$" $run/.hydra/hydra.yaml || problem "no output_dir in $run/.hydra/hydra.yaml"
-# what was composed composes again to the same
-same "$("$ttt" config "${published[@]}" "${tiny[@]}")" "$ttt" config --schema --config-dir $run/.hydra
+if grep -rn my-key experiments; then problem "the key of another service was written down"; fi
+# what was composed composes again to the same, but for that key
+same "$("$ttt" config "${published[@]}" "${tiny[@]}" 'training.wandb_key="***"')" "$ttt" config --schema --config-dir $run/.hydra
 
 # --- hydra.run.dir, and a name from the overrides
 expect 0 'wrote .*/elsewhere/seed_3/' "$ttt" train "$experiment" "${tiny[@]}" training.model_seed=3 \

@@ -245,7 +245,6 @@ expect_fault 'too few for one sequence' training.exp_name=bad training.seq_lengt
 expect_fault 'MB are free; raise training.accum_steps' training.exp_name=bad \
     training.global_batch_size=100000000
 expect_fault 'cannot make the folder /proc/' training.exp_name=bad training.exp_dir=/proc/runs
-expect_fault 'training.eval_mode' training.exp_name=bad training.eval_mode=true
 [ ! -e "$(run_dir bad)" ] || fail "bad input left a run folder"
 "${train[@]}" --threads 0 training.exp_name=bad >/dev/null 2>&1
 [ $? -eq 2 ] || fail "--threads 0 is not a usage error"

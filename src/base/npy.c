@@ -1,10 +1,10 @@
 /* Writing .npy: a magic string, a Python dict as text padded to 64 bytes, the elements. */
 #include "base/npy.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-
-#include "base/file.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "elements are written as they lie");
 
@@ -46,6 +46,23 @@ static int array_write(const char *path, const char *type, size_t element_size, 
     TRY(atomic_write(&file, header, header_size, err));
     TRY(atomic_write(&file, data, size, err));
     return atomic_commit(&file, err);
+}
+
+int npy_begin_f32(AtomicFile *file, const char *path, const int64_t *shape, int n_dims, Err *err)
+{
+    char header[HEADER_SIZE];
+    size_t size = sizeof(float);
+    CHECK(n_dims >= 0 && n_dims <= MAX_DIMS, "%d dimensions for %s", n_dims, path);
+    for (int i = 0; i < n_dims; i++) size *= (size_t)shape[i];
+    size_t header_size = header_fill(header, "<f4", shape, n_dims);
+    TRY(atomic_open(file, path, err));
+    int code = posix_fallocate(file->fd, 0, (off_t)(header_size + size));
+    if (code != 0 && code != EOPNOTSUPP && code != EINVAL) {
+        atomic_abort(file);
+        errno = code;
+        return file_error(err, "write", path);
+    }
+    return atomic_write(file, header, header_size, err);
 }
 
 int npy_write_f32(const char *path, const float *data, const int64_t *shape, int n_dims, Err *err)

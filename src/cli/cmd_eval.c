@@ -1,7 +1,10 @@
-/* `ttt eval`: from the command line to eval_run, and where its results go. */
+/* `ttt eval`: from the command line to eval_run, and where its results go. Overrides instead of
+ * models ask for the published evaluation, which is a mode of `ttt train`. */
 #include <string.h>
 
+#include "base/file.h"
 #include "base/jsonl.h"
+#include "base/mem.h"
 #include "cli/command.h"
 #include "cli/options.h"
 #include "run/eval.h"
@@ -12,6 +15,7 @@ enum { MAX_MODELS = 64, NAMES_SIZE = 8192 };
 
 static const char help[] =
     "usage: ttt eval MODEL [MODEL...] --data FOLDER [options]\n"
+    "       ttt eval OVERRIDES... [--max-sequences N]\n"
     "\n"
     "Scores held-out documents with each model, with learning on and off, and shows the loss by\n"
     "position: whether a model predicts better the more it has read. All models and modes see the\n"
@@ -26,6 +30,7 @@ static const char help[] =
     "                      (training.seq_length, and shorter documents to their end)\n"
     "  --max-tokens N      score at most N positions\n"
     "  --max-documents N   score at most N documents\n"
+    "  --max-sequences N   score at most N sequences; takes the stream layout\n"
     "  --names A,B,...     what to call the models (their folders' names)\n"
     "  --out FOLDER        write loss_by_position.tsv, .png, .svg, token_nll_*.npy, summary.json\n"
     "  --json              print the summary instead of the tables\n"
@@ -34,12 +39,20 @@ static const char help[] =
     "  --threads N         threads (one per physical core)\n"
     "  --compute TYPE      fp32 or bf16 products (as in the model's config)\n"
     "\n"
-    "example:\n"
-    "  ttt eval runs/e2e/model runs/swa/model --data data/books --out eval\n";
+    "With overrides it is the published evaluation, `ttt train OVERRIDES "
+    "training.eval_mode=true`: the\n"
+    "sequences of training.eval_split in order, with the newest checkpoint of the run that they "
+    "name;\n"
+    "train_holdout_token_nll_loss.npy and more go into the run's folder (docs/evaluation.md).\n"
+    "\n"
+    "examples:\n"
+    "  ttt eval runs/e2e/model runs/swa/model --data data/books --out eval\n"
+    "  ttt eval +experiment=tiny/pretrain-tiny-e2e training.dataset_path=data/kjv \\\n"
+    "      training.exp_name=first --max-sequences 100\n";
 
 typedef struct Arguments {
     EvalOptions eval;
-    int64_t batch, threads;
+    int64_t batch, threads, max_sequences;
     const char *modes, *layout, *names;
     bool json;
     char names_text[NAMES_SIZE]; /* cut up into */
@@ -88,6 +101,12 @@ static int arguments_check(Arguments *a)
     if (o->n_models > MAX_MODELS)
         return options_usage("eval", "%d models are too many: at most %d", o->n_models, MAX_MODELS);
     if (!o->data) return options_usage("eval", "--data is missing: the folder of a data set");
+    if (a->max_sequences > 0 && o->max_documents > 0)
+        return options_usage("eval", "--max-sequences and --max-documents exclude each other");
+    if (a->max_sequences > 0) {
+        o->max_documents = a->max_sequences;
+        a->layout = "stream";
+    }
     o->stream = strcmp(a->layout, "stream") == 0;
     if (!o->stream && strcmp(a->layout, "documents") != 0)
         return options_usage("eval", "--layout takes documents or stream, not '%s'", a->layout);
@@ -111,6 +130,7 @@ static int arguments_parse(Arguments *a, int argc, char **argv)
         {"length", OPTION_INT, &o->length, 1, 1e9},
         {"max-tokens", OPTION_INT, &o->max_tokens, 1, most},
         {"max-documents", OPTION_INT, &o->max_documents, 1, most},
+        {"max-sequences", OPTION_INT, &a->max_sequences, 1, most},
         {"names", OPTION_TEXT, &a->names, 0, 0},
         {"out", OPTION_TEXT, &o->out, 0, 0},
         {"json", OPTION_FLAG, &a->json, 0, 0},
@@ -141,8 +161,30 @@ static int results_give(const Eval *e, bool as_json, Err *err)
     return status;
 }
 
+/* Whether a word sets a key or takes a group, and is no folder of that name. */
+static bool is_override(const char *word)
+{
+    if (word[0] == '-' || dir_exists(word)) return false;
+    return word[0] == '+' || word[0] == '~' || strchr(word, '=') != NULL;
+}
+
+/* The same words for `ttt train`, with the mode that trains nothing. */
+static int run_overrides(int argc, char **argv)
+{
+    char name[] = "train", mode[] = "training.eval_mode=true";
+    char **words = mem_alloc(((size_t)argc + 2) * sizeof *words);
+    memcpy(words, argv, (size_t)argc * sizeof *words);
+    words[0] = name;
+    words[argc] = mode;
+    int status = command_train.run(argc + 1, words);
+    mem_free(words);
+    return status;
+}
+
 static int run(int argc, char **argv)
 {
+    for (int i = 1; i < argc; i++)
+        if (is_override(argv[i])) return run_overrides(argc, argv);
     Arguments a = {.eval = {.split = "val"}, .modes = "on,off", .layout = "documents"};
     int status = arguments_parse(&a, argc, argv);
     if (status != EXIT_DONE) return status;

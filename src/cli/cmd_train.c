@@ -36,6 +36,7 @@ static const char help[] =
     "The run's folder is training.exp_dir/exp_folder/exp_name, or hydra.run.dir where it is "
     "given;\n"
     "its .hydra/ holds config.yaml, hydra.yaml and overrides.yaml.\n"
+    "  --max-sequences N with training.eval_mode=true: score at most N sequences\n"
     "\n"
     "Kept checkpoints: every training.save_milestone_freq steps one is written; the newest two "
     "and\n"
@@ -84,6 +85,7 @@ static int run(int argc, char **argv)
     const Option table[] = {
         {"threads", OPTION_INT, &threads, 1, MAX_THREADS},
         {"fresh", OPTION_FLAG, &jobs.options.fresh, 0, 0},
+        {"max-sequences", OPTION_INT, &jobs.options.max_sequences, 1, 1e15},
     };
     again_make(again, sizeof again, argc, argv); /* before the operands are moved to the front */
     int n = hydra_flags_parse(argc, argv, &jobs.hydra, table, ARRAY_LEN(table));

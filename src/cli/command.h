@@ -14,7 +14,7 @@ typedef struct Command {
 } Command;
 
 extern const Command command_bench, command_config, command_data, command_eval, command_export,
-    command_generate, command_import, command_memory, command_parity, command_read,
+    command_generate, command_import, command_memory, command_parity, command_read, command_report,
     command_tokenize, command_train;
 
 /* Prints "ttt NAME: text" on standard error and returns EXIT_FAULT. */

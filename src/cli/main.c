@@ -15,9 +15,9 @@
 static const char version[] = "0.1.0";
 
 static const Command *const commands[] = {
-    &command_train,  &command_eval,  &command_read,     &command_generate,
-    &command_memory, &command_data,  &command_tokenize, &command_config,
-    &command_parity, &command_bench, &command_import,   &command_export,
+    &command_train,  &command_eval,     &command_read,   &command_generate, &command_memory,
+    &command_data,   &command_tokenize, &command_config, &command_parity,   &command_bench,
+    &command_import, &command_export,   &command_report,
 };
 
 static const Command *find(const char *name)

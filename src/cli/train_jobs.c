@@ -10,49 +10,21 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/names.h"
-#include "hydra/emit.h"
+#include "cli/hydra_keep.h"
 #include "model/config.h"
 #include "model/config_tree.h"
 #include "run/train_folder.h"
 
-enum { MAX_OVERRIDES = 1024, MAX_FILES = 3 };
+enum { MAX_OVERRIDES = 1024 };
 
 static const char usual_run_dir[] = "outputs/${now:%Y-%m-%d}/${now:%H-%M-%S}";
-
-/* --- the .hydra folder -------------------------------------------------------------------------*/
-
-typedef struct Kept {
-    TrainFile file[MAX_FILES];
-    int n;
-} Kept;
-
-static void keep(Kept *kept, HyArena *a, const char *folder, const char *name, const char *text)
-{
-    kept->file[kept->n++] = (TrainFile){hy_format(a, "%s/%s", folder, name), text};
-}
-
-/* config.yaml, hydra.yaml and overrides.yaml, none when hydra.output_subdir is null. */
-static void hydra_keep(HyConfig *h, Kept *kept)
-{
-    HyArena *a = h->arena;
-    const HyNode *folder = hy_get(h->hydra, "output_subdir");
-    HyNode *hydra = hy_new(a, HY_MAP), *copy = hy_copy(a, h->hydra);
-    if (!folder || folder->kind != HY_TEXT || !copy) return;
-    hy_set(hydra, HY_TEXT, "hydra", copy);
-    keep(kept, a, folder->text, "config.yaml", hy_yaml(a, h->job));
-    keep(kept, a, folder->text, "hydra.yaml", hy_yaml(a, hydra));
-    keep(kept, a, folder->text, "overrides.yaml", hy_yaml(a, hy_find(h->hydra, "overrides.task")));
-}
 
 /* --- one run -----------------------------------------------------------------------------------*/
 
 static int config_make(Config *cfg, HyConfig *h, Err *err)
 {
     TRY(config_take(cfg, h, err));
-    TRY(config_check(cfg, err));
-    if (cfg->training.eval_mode)
-        return err_set(err, "training.eval_mode=true asks for no training; use `ttt eval`");
-    return 0;
+    return config_check(cfg, err);
 }
 
 static bool flag_at(HyConfig *h, const char *key)
@@ -80,15 +52,14 @@ static int output_dir(char out[PATH_MAX], const Config *cfg, const char *folder,
 /* folder: NULL where the configuration names the run's folder. */
 static int run(TrainJobs *jobs, HyConfig *h, const Config *cfg, const char *folder, Err *err)
 {
-    Kept kept = {0};
+    TrainFile files[HYDRA_KEPT];
     TrainOptions options = jobs->options;
     char output[PATH_MAX];
     TRY(output_dir(output, cfg, folder, err));
     if (output[0]) hy_put(h->arena, h->hydra, "runtime.output_dir", hy_new_text(h->arena, output));
-    hydra_keep(h, &kept);
     options.folder = folder ? output : NULL;
-    options.files = kept.file;
-    options.n_files = kept.n;
+    options.n_files = hydra_keep(h, files);
+    options.files = files;
     if (output[0] && flag_at(h, "job.chdir")) {
         options.folder = output; /* the same, wherever the process is */
         TRY(dir_make(output, err));
@@ -186,7 +157,8 @@ static void job_say(HyConfig *h, const HyNode *job, long num, long n)
 static int multirun_keep(Sweeping *s, Err *err)
 {
     char path[PATH_MAX];
-    const char *text = hy_yaml(s->master->arena, s->master->all);
+    const char *text = hydra_keep_text(s->master->arena, s->master->all);
+    if (!text) return hy_check_size(s->master->arena, err);
     TRY(dir_make(s->dir, err));
     TRY(path_join(path, sizeof path, s->dir, "multirun.yaml", err));
     return file_write_atomic(path, text, strlen(text), err);

@@ -50,6 +50,7 @@ typedef struct TrainingConfig {
     int64_t inner_remat_freq; /* segments are multiples of this many chunks */
     int64_t activation_mb;    /* memory that one sweep may fill; longer sequences recompute */
     int64_t eval_batch_size;
+    int64_t eval_freq, eval_sequences; /* while training; 0: only at the end, none */
     SpecList spec_outer, spec_inner;
     OptimizerConfig optimizer_outer, optimizer_inner;
     char dataset_path[CFG_PATH], dataset_name[CFG_TEXT], tokenizer_name[CFG_PATH];
@@ -58,7 +59,8 @@ typedef struct TrainingConfig {
     char resume_exp_name[CFG_TEXT];
     int64_t resume_step; /* -1: newest */
     int load_part;       /* LoadPart */
-    bool dummy_dataset, eval_mode;
+    char wandb_entity[CFG_TEXT], wandb_project[CFG_TEXT];
+    bool dummy_dataset, eval_mode, log_wandb;
 } TrainingConfig;
 
 typedef struct Config {

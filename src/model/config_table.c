@@ -25,14 +25,16 @@ static const char *const load_parts[] = {"none", "params", "all", NULL};
 static const char remat[] = "JAX rematerialisation; no effect.";
 static const char inner_unused[] = "Means nothing to plain SGD; no effect.";
 static const char jax_backend[] = "JAX start-up; no effect.";
-static const char wandb[] = "Weights & Biases; not used, no effect.";
+static const char wandb[] = "For `tools/wandb_sync`; nothing else speaks to Weights & Biases.";
 static const char data_place[] = "Where a deployment keeps this data set; for ${...} references.";
 
 static const ConfigKey rows[] = {
-    {"training.log_wandb", KEY_BOOL, IDLE, 0, 1, "true", 0, wandb},
-    {"training.wandb_entity", KEY_TEXT, IDLE, 0, PATH, "???", 0, wandb},
-    {"training.wandb_project", KEY_TEXT, IDLE, 0, PATH, "???", 0, wandb},
-    {"training.wandb_key", KEY_TEXT, IDLE, 0, PATH, "???", 0, wandb},
+    {"training.log_wandb", KEY_BOOL, TRAINING(log_wandb), 0, 1, "true", 0,
+     "Whether `tools/wandb_sync` takes this run. Training itself never contacts Weights & Biases."},
+    {"training.wandb_entity", KEY_TEXT, TRAINING(wandb_entity), 0, TEXT, "???", 0, wandb},
+    {"training.wandb_project", KEY_TEXT, TRAINING(wandb_project), 0, TEXT, "???", 0, wandb},
+    {"training.wandb_key", KEY_TEXT, IDLE, 0, PATH, "???", 0,
+     "Not used and never written anywhere: give WANDB_API_KEY to `tools/wandb_sync`."},
     {"training.model_seed", KEY_INT, TRAINING(model_seed), 0, 1e15, "0", 0,
      "Seed of the initial weights."},
     {"training.data_seed", KEY_INT, TRAINING(data_seed), 0, 1e15, "0", 0,
@@ -136,6 +138,10 @@ static const ConfigKey rows[] = {
      "Inner learning rate at the start of that warmup."},
     {"training.eval_batch_size", KEY_INT, TRAINING(eval_batch_size), 1, 1e9, "8", 0,
      "Sequences evaluated side by side."},
+    {"training.eval_freq", KEY_INT, TRAINING(eval_freq), 0, 1e15, "0", 0,
+     "Steps between evaluations on `eval_split` while training; 0: at the end only. Ours."},
+    {"training.eval_sequences", KEY_INT, TRAINING(eval_sequences), 0, 1e15, "16", 0,
+     "Sequences of each of these evaluations, the first of the split; 0: no evaluation. Ours."},
     {"model.name", KEY_TEXT, MODEL(name), 0, TEXT, "unnamed", 0, "For people."},
     {"model.vocab_size", KEY_INT, MODEL(vocab_size), 2, 1 << 24, "32000", 0, "Tokens known, V."},
     {"model.hidden_size", KEY_INT, MODEL(hidden_size), 1, 1 << 20, "768", 0,

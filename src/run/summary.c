@@ -21,14 +21,12 @@ typedef struct Summary {
     char next[COMMAND_MAX];
 } Summary;
 
-static const char *const files[] = {"model", "checkpoints", "log.jsonl", "summary.json",
-                                    "config.yaml"};
+static const char *const files[] = {"model",         "checkpoints",  "log.jsonl",   "eval.jsonl",
+                                    "history.jsonl", "summary.json", "config.yaml", "report.md"};
 
 static int summary_make(Summary *s, const Trainer *t, Err *err)
 {
-    char path[PATH_MAX];
-    TRY(path_join(path, sizeof path, t->folder.run, "log.jsonl", err));
-    TRY(train_log_summary(&s->log, path, err));
+    TRY(train_log_summary(&s->log, t->folder.run, err));
     SweepOptions o = train_sweep_options(&t->cfg);
     double flops = sweep_floor_flops(t->model, o.length, true, o.learn);
     s->tokens = t->state.tokens;
@@ -51,8 +49,8 @@ static void summary_print(const Summary *s, const Trainer *t)
     log_info("ttt train: %.0f tokens/s (median of steps), %.1f GFLOP/s of the floor, %.0f MB at "
              "most",
              s->log.tokens_per_second, s->floor_gflops, s->peak_rss_mb);
-    log_info("ttt train: wrote %s/: model/, log.jsonl, summary.json, config.yaml; checkpoints in "
-             "%s",
+    log_info("ttt train: wrote %s/: model/, report.md, curves/, log.jsonl, summary.json, "
+             "config.yaml; checkpoints in %s",
              t->folder.run, t->folder.checkpoints);
     log_info("ttt train: next, try: %s", s->next);
 }

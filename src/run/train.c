@@ -13,10 +13,16 @@
 #include "base/mem.h"
 #include "base/progress.h"
 #include "run/checkpoint.h"
+#include "run/eval_mode.h"
+#include "run/history.h"
+#include "run/report.h"
 #include "run/summary.h"
+#include "run/train_eval.h"
 #include "run/train_fault.h"
-#include "run/train_log.h"
 #include "run/train_setup.h"
+
+/* The norm of the last chunk's inner gradient takes a pass that a step does without. */
+enum { INNER_NORM_EVERY = 10 };
 
 static volatile sig_atomic_t stop_asked;
 
@@ -51,12 +57,24 @@ static void stop_unwatch(const StopSignals *old)
 /* ---- training section --------------------------------------------------------------------------
  */
 
+/* Mean over sequences and chunks of one micro-batch. */
+static double inner_norm_mean(const Trainer *t, int64_t B)
+{
+    double sum = 0;
+    int64_t n = B * t->plan.sweep.chunks;
+    for (int64_t i = 0; i < n; i++) sum += t->inner_norm[i];
+    return sum / (double)n;
+}
+
 /* Gradient of the mean loss of the batch, summed over its micro-batches; *loss is that mean. */
-static int batch_gradient(Trainer *t, double inner_lr, double *loss, Err *err)
+static int batch_gradient(Trainer *t, double inner_lr, double *loss, double *inner_norm, Err *err)
 {
     int64_t parts = t->cfg.training.accum_steps, B = t->cfg.training.global_batch_size / parts;
+    bool normed = t->inner_norm && t->state.step % INNER_NORM_EVERY == 0;
     SweepReport report = {.chunk_loss = t->chunk_loss};
+    if (normed) report.inner_gnorm = t->inner_norm;
     *loss = 0;
+    *inner_norm = normed ? 0 : NAN;
     backend_zero(t->be, t->gradient, t->model->table.size);
     for (int64_t part = 0; part < parts; part++) {
         TRY(loader_rows(t->loader, t->state.step, part * B, B, t->tokens, err));
@@ -66,6 +84,7 @@ static int batch_gradient(Trainer *t, double inner_lr, double *loss, Err *err)
             return train_fault_loss(t->model, t->chunk_loss, B, t->plan.sweep.chunks,
                                     t->state.step + 1, err);
         *loss += part_loss / (double)parts;
+        if (normed) *inner_norm += inner_norm_mean(t, B) / (double)parts;
     }
     return 0;
 }
@@ -78,7 +97,7 @@ static int step_run(Trainer *t, StepRecord *r, Err *err)
     r->step = t->state.step + 1;
     r->lr = optimizer_lr(&c->optimizer_outer, t->optimizer->count);
     r->inner_lr = inner_lr_at(c, t->state.step);
-    TRY(batch_gradient(t, r->inner_lr, &r->loss, err));
+    TRY(batch_gradient(t, r->inner_lr, &r->loss, &r->inner_grad_norm, err));
     r->grad_norm = optimizer_step(t->model, t->optimizer, t->gradient);
     if (!isfinite(r->grad_norm))
         return train_fault_gradient(t->model, t->gradient, t->host, r->grad_norm, r->step, err);
@@ -101,6 +120,14 @@ static bool save_due(const Trainer *t)
     return stop_asked || step == trainer_end(t) || step % t->cfg.training.save_milestone_freq == 0;
 }
 
+/* After the checkpoint of the same step: an evaluation can be done again. */
+static bool eval_due(const Trainer *t)
+{
+    int64_t step = t->state.step, freq = t->cfg.training.eval_freq;
+    if (!t->holdout || stop_asked || train_log_has_eval(t->log, step)) return false;
+    return step == trainer_end(t) || (freq > 0 && step % freq == 0);
+}
+
 static int loop_run(Trainer *t, Err *err)
 {
     int64_t end = trainer_end(t);
@@ -114,8 +141,9 @@ static int loop_run(Trainer *t, Err *err)
         TRY(step_run(t, &r, err));
         snprintf(note, sizeof note, "step %lld, loss %.4f", (long long)r.step, r.loss);
         progress_update(&progress, (uint64_t)(t->state.step * step_tokens), note);
-        TRY(train_log_write(t->log, &r, err));
+        train_log_step(t->log, &r);
         if (save_due(t)) TRY(trainer_save(t, err));
+        if (eval_due(t)) trainer_evaluate(t, &stop_asked);
     }
     return 0;
 }
@@ -157,6 +185,18 @@ static int model_write(const Trainer *t, Err *err)
     return -1;
 }
 
+/* The last words of a run; they cannot fail it. -1 after a failure. */
+static int run_end(Trainer *t, const char *outcome, const char *message)
+{
+    Err err;
+    train_log_close(t->log); /* what waited is in the report too */
+    t->log = NULL;
+    if (history_end(t->folder.run, "train", outcome, t->state.step, message, &err) < 0 ||
+        report_write(t->folder.run, &err) < 0)
+        log_info("ttt train: no report: %s", err.text);
+    return message ? -1 : 0;
+}
+
 static int trainer_run(Trainer *t, const TrainOptions *options, Err *err)
 {
     StopSignals old;
@@ -166,21 +206,28 @@ static int trainer_run(Trainer *t, const TrainOptions *options, Err *err)
                  (long long)t->state.step, (long long)end);
     stop_watch(&old);
     int status = loop_run(t, err);
+    if (status == 0 && eval_due(t)) trainer_evaluate(t, &stop_asked); /* missing since a kill */
     bool interrupted = stop_asked && t->state.step < end;
     stop_unwatch(&old);
-    if (status < 0) return loop_failed(t, err);
+    if (status < 0) {
+        loop_failed(t, err);
+        return run_end(t, "failed", err->text);
+    }
     if (interrupted) {
+        run_end(t, "interrupted", NULL);
         if (options->interrupted) *options->interrupted = true;
         say_interrupted(t, options);
         return 0;
     }
-    TRY(model_write(t, err));
-    return summary_write(t, err);
+    if (model_write(t, err) < 0 || summary_write(t, err) < 0)
+        return run_end(t, "failed", err->text);
+    return run_end(t, "finished", NULL);
 }
 
 int train_run(const Config *cfg, const TrainOptions *options, Err *err)
 {
     Trainer t;
+    if (cfg->training.eval_mode) return eval_mode_run(cfg, options, err);
     TRY(trainer_open(&t, cfg, options, err));
     int status = trainer_run(&t, options, err);
     trainer_close(&t);

@@ -3,14 +3,11 @@
 #define TTT_RUN_TRAIN_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/err.h"
 #include "model/config.h"
-
-/* A text to be kept beside the run, such as how it was configured: ".hydra/config.yaml". */
-typedef struct TrainFile {
-    const char *name, *text;
-} TrainFile;
+#include "run/train_folder.h"
 
 typedef struct TrainOptions {
     int threads;            /* 0: one per physical core */
@@ -19,11 +16,13 @@ typedef struct TrainOptions {
     const char *folder;     /* of the run, NULL: as training.exp_dir, exp_folder and exp_name say */
     const TrainFile *files; /* written into that folder */
     int n_files;
-    bool *interrupted; /* set when a signal ended the run early; may be NULL */
+    int64_t max_sequences; /* of training.eval_mode; 0: all of the split */
+    bool *interrupted;     /* set when a signal ended the run early; may be NULL */
 } TrainOptions;
 
-/* Runs until training.total_steps (or break_step), or until SIGINT or SIGTERM: then it finishes the
- * step, saves and returns 0 too. Progress and the summary go to standard error. */
+/* With training.eval_mode: see eval_mode.h. Else it runs until training.total_steps (or
+ * break_step), or until SIGINT or SIGTERM: then it finishes the step, saves and returns 0 too.
+ * Progress and the summary go to standard error. */
 int train_run(const Config *cfg, const TrainOptions *options, Err *err);
 
 #endif

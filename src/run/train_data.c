@@ -5,8 +5,9 @@
 
 enum { DIGEST_TOKENS = 1 << 16 };
 
-/* Random tokens cost nothing to keep: more than any run reads. */
-static const int64_t dummy_length = (int64_t)1 << 48;
+/* Random tokens cost nothing to keep: more than any run reads. An evaluation reads all there are.
+ */
+static const int64_t dummy_length = (int64_t)1 << 48, dummy_eval_length = (int64_t)1 << 25;
 
 static int source_open(TokenSource **out, const TrainingConfig *t, const ModelConfig *m, Err *err)
 {
@@ -54,6 +55,22 @@ int train_data_open(TokenSource **source, Loader **loader, Config *cfg, Err *err
     if (data_prepare(loader, *source, cfg, err) == 0) return 0;
     token_source_close(*source);
     *source = NULL;
+    return -1;
+}
+
+int train_data_open_eval(TokenSource **out, const Config *cfg, Err *err)
+{
+    const TrainingConfig *t = &cfg->training;
+    if (t->dummy_dataset)
+        return token_source_dummy(out, dummy_eval_length, (int32_t)cfg->model.vocab_size,
+                                  (uint64_t)t->data_seed + 1, err);
+    if (!t->dataset_path[0])
+        return err_set(err, "no data set is named; add training.dataset_path=FOLDER");
+    TRY(token_source_open(out, t->dataset_path, t->eval_split, err));
+    token_source_declare(*out, (int32_t)cfg->model.vocab_size, (int32_t)cfg->model.bos_token_id);
+    if (source_check(*out, &cfg->model, err) == 0) return 0;
+    token_source_close(*out);
+    *out = NULL;
     return -1;
 }
 

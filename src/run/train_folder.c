@@ -139,6 +139,19 @@ int train_folder_open(TrainFolder *f, const TrainingConfig *t, bool fresh, Err *
     return folder_take(&f->locks[1], f->checkpoints, fresh, err);
 }
 
+int train_folder_keep(const TrainFolder *f, const TrainFile *file, int n, bool replace, Err *err)
+{
+    for (int i = 0; i < n; i++) {
+        char path[PATH_MAX], parent[PATH_MAX];
+        TRY(path_join(path, sizeof path, f->run, file[i].name, err));
+        if (!replace && file_exists(path)) continue;
+        TRY(path_parent(parent, sizeof parent, path, err));
+        TRY(dir_make(parent, err));
+        TRY(file_write_atomic(path, file[i].text, strlen(file[i].text), err));
+    }
+    return 0;
+}
+
 void train_folder_close(TrainFolder *f)
 {
     for (int i = 0; i < ARRAY_LEN(f->locks); i++) {

@@ -14,11 +14,18 @@ typedef struct TrainFolder {
     int locks[2];               /* file descriptors, -1: none */
 } TrainFolder;
 
+/* A text to be kept beside the run, such as how it was configured: ".hydra/config.yaml". */
+typedef struct TrainFile {
+    const char *name, *text;
+} TrainFile;
+
 /* Makes and locks the folders. fresh: what is there is first moved to NAME.old-N. Fails with the
  * number of the process that holds the lock. */
 int train_folder_open(TrainFolder *f, const TrainingConfig *t, bool fresh, Err *err);
 /* The same in a folder that has no name of an experiment. */
 int train_folder_open_at(TrainFolder *f, const char *folder, bool fresh, Err *err);
+/* Writes n files into the run's folder; a file that is there is replaced only on demand. */
+int train_folder_keep(const TrainFolder *f, const TrainFile *file, int n, bool replace, Err *err);
 void train_folder_close(TrainFolder *f);
 
 /* The run's folder as the configuration names it; it need not be there. */

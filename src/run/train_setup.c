@@ -10,8 +10,8 @@
 #include "base/mem.h"
 #include "run/bf16_tell.h"
 #include "run/checkpoint.h"
+#include "run/history.h"
 #include "run/train_data.h"
-#include "run/train_log.h"
 
 int64_t trainer_end(const Trainer *t)
 {
@@ -162,31 +162,46 @@ static int buffers_open(Trainer *t, Err *err)
     size_t B = (size_t)o.batch;
     t->tokens = mem_alloc(B * (size_t)(o.length + 1) * sizeof *t->tokens);
     t->chunk_loss = mem_alloc(B * (size_t)t->plan.sweep.chunks * sizeof *t->chunk_loss);
+    if (model_learns(t->model))
+        t->inner_norm = mem_alloc(B * (size_t)t->plan.sweep.chunks * sizeof *t->inner_norm);
     return 0;
 }
 
-/* What the caller keeps beside the run. */
-static int files_keep(const Trainer *t, const TrainOptions *options, Err *err)
+/* What the run is evaluated on. Random tokens tell nothing; data without such a split is no fault
+ * of a training run. */
+static void holdout_open(Trainer *t)
 {
-    for (int i = 0; i < options->n_files; i++) {
-        const TrainFile *file = &options->files[i];
-        char path[PATH_MAX], parent[PATH_MAX];
-        TRY(path_join(path, sizeof path, t->folder.run, file->name, err));
-        TRY(path_parent(parent, sizeof parent, path, err));
-        TRY(dir_make(parent, err));
-        TRY(file_write_atomic(path, file->text, strlen(file->text), err));
+    Err why;
+    const TrainingConfig *c = &t->cfg.training;
+    if (c->dummy_dataset || c->eval_sequences == 0) return;
+    int status = train_data_open_eval(&t->holdout, &t->cfg, &why);
+    if (status == 0 && token_source_length(t->holdout) <= c->seq_length) {
+        status = err_set(&why, "%s holds less than one sequence", t->holdout->name);
+        token_source_close(t->holdout);
     }
-    return 0;
+    if (status == 0) return;
+    t->holdout = NULL;
+    log_info("ttt train: no evaluation while training: %s", why.text);
 }
 
 static int files_open(Trainer *t, const TrainOptions *options, Err *err)
 {
     char path[PATH_MAX];
-    TRY(files_keep(t, options, err));
+    TRY(train_folder_keep(&t->folder, options->files, options->n_files, true, err));
+    RunStart start = {.kind = "train",
+                      .command = options->again,
+                      .step = t->state.step,
+                      .parameters = (int64_t)t->model->table.size,
+                      .inner_parameters = (int64_t)t->model->inner.size,
+                      .be = t->be};
     TRY(path_join(path, sizeof path, t->folder.run, "config.yaml", err));
     TRY(config_write(&t->cfg, path, err));
-    TRY(path_join(path, sizeof path, t->folder.run, "log.jsonl", err));
-    return train_log_open(&t->log, path, t->state.step, err);
+    TRY(history_start(t->folder.run, &start, err));
+    TRY(train_log_open(&t->log, t->folder.run, t->state.step, err));
+    char *command = command_redact(options->again);
+    train_log_start(t->log, t->state.step, &t->cfg, command);
+    free(command);
+    return 0;
 }
 
 static int parts_open(Trainer *t, const TrainOptions *options, Err *err)
@@ -202,7 +217,9 @@ static int parts_open(Trainer *t, const TrainOptions *options, Err *err)
                         : train_folder_open(&t->folder, &t->cfg.training, options->fresh, err));
     TRY(weights_open(t, err));
     TRY(buffers_open(t, err));
-    return files_open(t, options, err);
+    TRY(files_open(t, options, err));
+    holdout_open(t);
+    return 0;
 }
 
 int trainer_open(Trainer *t, const Config *cfg, const TrainOptions *options, Err *err)
@@ -215,7 +232,9 @@ int trainer_open(Trainer *t, const Config *cfg, const TrainOptions *options, Err
 
 void trainer_close(Trainer *t)
 {
-    jsonl_close(t->log);
+    train_log_close(t->log);
+    token_source_close(t->holdout);
+    mem_free(t->inner_norm);
     mem_free(t->chunk_loss);
     mem_free(t->tokens);
     sweep_free(t->sweep);

@@ -2,12 +2,12 @@
 #ifndef TTT_RUN_TRAIN_SETUP_H
 #define TTT_RUN_TRAIN_SETUP_H
 
-#include "base/jsonl.h"
 #include "data/loader.h"
 #include "model/optimizer.h"
 #include "model/sweep.h"
 #include "run/train.h"
 #include "run/train_folder.h"
+#include "run/train_log.h"
 #include "run/train_plan.h"
 #include "run/train_state.h"
 #include "run/train_tokenizer.h"
@@ -27,9 +27,11 @@ typedef struct Trainer {
     real *host;         /* (2, table.size): the moments while a checkpoint is written */
     int32_t *tokens;    /* (B, T + 1), B sequences of one micro-batch */
     double *chunk_loss; /* (B, chunks) */
+    double *inner_norm; /* (B, chunks): of the inner gradients; NULL: nothing is learned inside */
     TrainState state;
-    int64_t saved_step; /* of the newest checkpoint, -1: none */
-    JsonLog *log;
+    int64_t saved_step;   /* of the newest checkpoint, -1: none */
+    TokenSource *holdout; /* NULL: no evaluation while training */
+    TrainLog *log;
 } Trainer;
 
 /* Checks, in this order: data, memory, folder, checkpoints. Nothing is written before the folder.
