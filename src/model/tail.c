@@ -1,14 +1,15 @@
 /* The half that the inner loop adapts: suffix blocks, ln_f, head and loss. */
 #include "model/tail.h"
 
-enum { HEAD_ROWS = 256, LOGITS_MAX = 24 << 20 };
+enum { HEAD_ROWS = 512, LOGITS_MAX = 48 << 20 };
 
-int head_rows(const Model *m, int B, int M)
+/* Of logits that a block of the head takes; with tangents it has two for a row of the chunk. */
+static int head_rows(const Model *m, int B, int M, bool tangents)
 {
-    int64_t rows = LOGITS_MAX / m->cfg.model.output_size;
+    int64_t rows = LOGITS_MAX / m->cfg.model.output_size, all = (int64_t)B * M * (tangents ? 2 : 1);
     if (rows > HEAD_ROWS) rows = HEAD_ROWS;
-    if (rows > (int64_t)B * M) rows = (int64_t)B * M;
-    return rows < 1 ? 1 : (int)rows;
+    if (rows > all) rows = all;
+    return rows < 2 ? 2 : (int)rows;
 }
 
 static int tail_blocks(const Model *m)
@@ -25,8 +26,10 @@ void tail_layout(Tail *t, Arena *a, const Model *m, int B, int M, bool gradient)
     t->hidden = arena_take_dual(a, hidden, tangents);
     t->dx = arena_take_dual(a, hidden, gradient);
     t->seed = arena_take_dual(a, rows, true);
-    t->rows = head_rows(m, B, M);
-    t->logits = arena_take_dual(a, (size_t)t->rows * (size_t)m->cfg.model.output_size, tangents);
+    t->rows = head_rows(m, B, M, tangents);
+    t->logits = arena_take(a, (size_t)t->rows * (size_t)m->cfg.model.output_size);
+    if (tangents)
+        t->stack = arena_take(a, (size_t)t->rows * 3 / 2 * (size_t)m->cfg.model.hidden_size);
     t->nll = arena_take(a, rows);
 }
 
@@ -112,8 +115,9 @@ static Dual head_gradient(const TailPass *p, Dual last, const int32_t *target, D
               .target = target,
               .nll = t->nll,
               .seed = seed,
+              .rows = t->rows,
               .logits = t->logits,
-              .rows = t->rows};
+              .stack = t->stack};
     Dual dx = {seed.v ? t->dx.v : NULL, seed.t ? t->dx.t : NULL};
     bool known = p->head_dx && p->head_dx_known;
     if (seed.v || seed.t) {

@@ -50,14 +50,13 @@ typedef struct Tail {
     Dual hidden;     /* (B, M, C) after ln_f */
     Dual dx;         /* (B, M, C) running gradient */
     Dual seed;       /* (B, M) */
-    Dual logits;     /* (rows, V) */
-    int rows;
-    real *nll; /* (B, M) */
+    int rows;        /* of logits that a block of the head takes */
+    real *logits;    /* (rows, V) */
+    real *stack;     /* (3 rows / 2, C) */
+    real *nll;       /* (B, M) */
 } Tail;
 
 void tail_layout(Tail *t, Arena *a, const Model *m, int B, int M, bool gradient);
-/* Rows of logits that a block of the head takes. */
-int head_rows(const Model *m, int B, int M);
 
 typedef struct TailPass {
     const Model *m;

@@ -359,10 +359,10 @@ static void head_reference(const OpCase *c, real *const *in, real *out)
 static void head_run(Backend *be, const OpCase *c, real *nll, const Dual *din, Dual dy,
                      const Dual *in)
 {
-    size_t weights = product(1, c->C, c->N), logits = product(1, c->H, c->N);
+    int rows = 2 * c->H;
+    size_t weights = product(1, c->C, c->N);
     int32_t *target = calloc(product(c->B, c->R, 1), sizeof *target);
     targets_of(c, target, c->B * c->R);
-    Dual z = {reals(logits), reals(logits)};
     Head h = {.B = c->B,
               .M = c->R,
               .C = c->C,
@@ -373,16 +373,17 @@ static void head_run(Backend *be, const OpCase *c, real *nll, const Dual *din, D
               .target = target,
               .nll = nll,
               .seed = dy,
-              .logits = z,
-              .rows = c->H};
+              .rows = rows,
+              .logits = reals(product(1, rows, c->N)),
+              .stack = reals(product(3, c->H, c->C))};
     if (din) {
         h.dx = din[0];
         h.dw = param_in(c, din[1], weights);
     }
     head_loss(be, &h);
     free(target);
-    free(z.v);
-    free(z.t);
+    free(h.logits);
+    free(h.stack);
 }
 
 static void head_call(Backend *be, const OpCase *c, Dual y, const Dual *in)

@@ -31,8 +31,9 @@ typedef struct Head {
     Dual seed;             /* (B, M): weights of the rows in the loss; both NULL: no gradient */
     Dual dx;               /* (B, M, C), written */
     Param dw;              /* added */
-    Dual logits;           /* scratch: (rows, V) each */
-    int rows;
+    int rows;              /* that a block takes; half of them where the logits have tangents */
+    real *logits;          /* scratch: (rows, V) */
+    real *stack;           /* scratch: (3 rows / 2, C); only where x has a tangent */
 } Head;
 
 void head_loss(Backend *be, const Head *h);

@@ -1,6 +1,11 @@
 /* The head: z = x W, cross entropy, dx = dz W^T, dW += x^T dz, a block of rows at a time so that
  * T x V logits are never stored. The seeds are known before the pass, so loss and gradient share
- * the logits of a block. Tangents as in linear.c and cross_entropy.c. */
+ * the logits of a block. Tangents as in linear.c and cross_entropy.c.
+ *
+ * A product with W costs a pass over W whatever rows it has, and W is the largest matrix of a model
+ * with a large vocabulary. So a block's rows are stacked: x, xt, x. The first two thirds give z and
+ * zt in one product, the last two against dz and dzt (which stand where z and zt stood) give
+ * dWt = xt^T dz + x^T dzt in one. */
 #include "ops/composed/composed.h"
 
 typedef struct Rows { /* a block of one sequence's rows, or of all with shared weights */
@@ -51,13 +56,24 @@ static void add_weight_gradient(Backend *be, const Head *h, real *dw, const real
         gemm(be, T_, N_, h->C, h->V, n, 1, x, h->C, dz, h->V, 1, dw, h->V);
 }
 
+static void stack_rows(Backend *be, const Head *h, const Rows *r)
+{
+    size_t n = (size_t)r->n * (size_t)h->C;
+    backend_copy(be, h->stack, r->x.v, n);
+    backend_copy(be, h->stack + n, r->x.t, n);
+    backend_copy(be, h->stack + 2 * n, r->x.v, n);
+}
+
 static Dual logits(Backend *be, const Head *h, const Rows *r)
 {
-    Dual z = {.v = h->logits.v};
-    times_weight(be, h, z.v, r->x.v, r->w.v, r->n, false);
-    if (!r->x.t && !r->w.t) return z;
-    z.t = h->logits.t;
-    if (r->x.t) times_weight(be, h, z.t, r->x.t, r->w.v, r->n, false);
+    Dual z = {.v = h->logits};
+    if (r->x.t || r->w.t) z.t = h->logits + (size_t)r->n * (size_t)h->V;
+    if (r->x.t) {
+        stack_rows(be, h, r);
+        times_weight(be, h, z.v, h->stack, r->w.v, 2 * r->n, false);
+    } else {
+        times_weight(be, h, z.v, r->x.v, r->w.v, r->n, false);
+    }
     if (r->w.t) times_weight(be, h, z.t, r->x.v, r->w.t, r->n, r->x.t != NULL);
     return z;
 }
@@ -73,10 +89,10 @@ static void gradients(Backend *be, const Head *h, const Rows *r, Dual dz)
         times_weight_back(be, h, r->dx.t, dz.t, r->w.v, r->n, false);
         if (r->w.t && dz.v) times_weight_back(be, h, r->dx.t, dz.v, r->w.t, r->n, true);
     }
-    if (dz.t && r->dw.t) {
+    if (dz.t && r->dw.t && r->x.t && dz.v)
+        add_weight_gradient(be, h, r->dw.t, h->stack + (size_t)r->n * (size_t)h->C, dz.v, 2 * r->n);
+    else if (dz.t && r->dw.t)
         add_weight_gradient(be, h, r->dw.t, r->x.v, dz.t, r->n);
-        if (r->x.t && dz.v) add_weight_gradient(be, h, r->dw.t, r->x.t, dz.v, r->n);
-    }
 }
 
 static void block(Backend *be, const Head *h, const Rows *r)
@@ -93,9 +109,11 @@ void head_loss(Backend *be, const Head *h)
     CHECK(!(h->seed.v && h->seed.t) || h->x.t || h->w.t, "both seeds need a tangent of the logits");
     bool copies = h->w.step || h->dw.step;
     int sequences = copies ? h->B : 1, per = copies ? h->M : h->B * h->M;
+    int most = h->x.t || h->w.t ? h->rows / 2 : h->rows;
+    int blocks = (per + most - 1) / most, rows = (per + blocks - 1) / blocks; /* of one size */
     for (int b = 0; b < sequences; b++)
-        for (int row = 0; row < per; row += h->rows) {
-            int n = per - row < h->rows ? per - row : h->rows;
+        for (int row = 0; row < per; row += rows) {
+            int n = per - row < rows ? per - row : rows;
             Rows r = rows_at(h, b, (size_t)b * (size_t)per + (size_t)row, n);
             block(be, h, &r);
         }
