@@ -282,6 +282,59 @@ static void test_gradient(void **state)
     free(want);
 }
 
+/* Attention of more than one strip and tile, with a past and ranges that begin and end at odd rows:
+ * o, ot, dq, dqt, lse and lset, dk, dv, own dk, own dv, each (B, PAST + M, C). */
+enum { BF_M = 201, BF_PAST = 77, BF_ROWS = BF_M + BF_PAST, BF_OUT = 9, BF_SIZE = 2 * BF_ROWS * C };
+
+static real *attention_at_length(Backend *be, int window, real *const *x)
+{
+    size_t own = (size_t)BF_M * C, step = (size_t)BF_ROWS * C;
+    real *out = reals((size_t)BF_OUT * BF_SIZE), *at[BF_OUT];
+    for (int i = 0; i < BF_OUT; i++) at[i] = out + (size_t)i * BF_SIZE;
+    Window w = {.k = x[2], .v = x[3], .step = step, .first = BF_PAST, .window = window};
+    w.kt = x[4];
+    w.vt = x[5];
+    WindowGrad g = {at[5], at[6], step, 0, at[7], at[8]};
+    Dual q = {x[0], x[1]}, o = {at[0], at[1]}, lse = {at[4], at[4] + own};
+    be->ops->attention_forward(be, o, lse, q, &w, 2, BF_M, H, D);
+    be->ops->attention_backward(be, (Dual){at[2], at[3]}, &g, (Dual){x[6], x[7]}, o, lse, q, &w, 2,
+                                BF_M, H, D);
+    return out;
+}
+
+/* Models that compute in bf16 have attention of their own where the CPU has the instructions. */
+static void test_attention_bf16(void **state)
+{
+    (void)state;
+    Err err;
+    Rng rng;
+    Backend *exact = open_backend(NULL, 2), *be = NULL;
+    BackendOptions options = {.threads = 2, .bf16 = true};
+    real *x[8];
+    assert_int_equal(backend_open(&be, &options, &err), 0);
+    rng_seed(&rng, 12, 0);
+    if (backend_bf16_emulated(be)) print_message("no bfloat16 instructions here: not tested\n");
+    for (int i = 0; i < ARRAY_LEN(x); i++) {
+        x[i] = reals(BF_SIZE);
+        for (int j = 0; j < BF_SIZE; j++) x[i][j] = (real)rng_normal(&rng);
+    }
+    static const int windows[] = {2, 13, 64, 129, 1000};
+    for (int i = 0; i < ARRAY_LEN(windows) && !backend_bf16_emulated(be); i++) {
+        real *want = attention_at_length(exact, windows[i], x);
+        real *have = attention_at_length(be, windows[i], x);
+        for (int k = 0; k < BF_OUT; k++) {
+            double error = relative_error(have + k * BF_SIZE, want + k * BF_SIZE, BF_SIZE);
+            if (!(error < 0.02)) fail_msg("window %d, output %d: %.3g", windows[i], k, error);
+            assert_true(error > 0);
+        }
+        free(want);
+        free(have);
+    }
+    for (int i = 0; i < ARRAY_LEN(x); i++) free(x[i]);
+    backend_close(exact);
+    backend_close(be);
+}
+
 /* A folder laid out as the system describes its CPUs: two packages, two cores each, two threads
  * each. */
 static void describe_cpu(const char *root, int cpu, const char *siblings)
@@ -364,7 +417,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ops),           cmocka_unit_test(test_gradient),
         cmocka_unit_test(test_unknown),       cmocka_unit_test(test_cores),
-        cmocka_unit_test(test_bf16_emulated),
+        cmocka_unit_test(test_bf16_emulated), cmocka_unit_test(test_attention_bf16),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

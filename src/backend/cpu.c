@@ -20,6 +20,9 @@ extern const struct Ops ops_avx2;
 #ifdef HAVE_ISA_AVX512
 extern const struct Ops ops_avx512;
 #endif
+#ifdef HAVE_ISA_AVX512BF16
+extern const struct Ops ops_avx512bf16;
+#endif
 
 struct WorkBlock {
     real *data;
@@ -30,7 +33,7 @@ typedef struct IsaEntry {
     const char *name;
     const struct Ops *ops;
     bool (*available)(void);
-    bool bf16; /* goes with bfloat16 instructions, where the CPU has them */
+    const struct Ops *bf16; /* with bfloat16 instructions, for a CPU that has them; NULL: none */
 } IsaEntry;
 
 #if defined HAVE_ISA_AVX2 || defined HAVE_ISA_AVX512
@@ -55,13 +58,15 @@ static bool has_any(void)
 
 static const IsaEntry isas[] = {
 /* best first */
-#ifdef HAVE_ISA_AVX512
-    {"avx512", &ops_avx512, has_avx512, true},
+#ifdef HAVE_ISA_AVX512BF16
+    {"avx512", &ops_avx512, has_avx512, &ops_avx512bf16},
+#elif defined HAVE_ISA_AVX512
+    {"avx512", &ops_avx512, has_avx512, NULL},
 #endif
 #ifdef HAVE_ISA_AVX2
-    {"avx2", &ops_avx2, has_avx2, false},
+    {"avx2", &ops_avx2, has_avx2, NULL},
 #endif
-    {"portable", &ops_portable, has_any, false},
+    {"portable", &ops_portable, has_any, NULL},
 };
 
 static int choose_isa(Backend *be, const char *wanted, Err *err)
@@ -72,6 +77,7 @@ static int choose_isa(Backend *be, const char *wanted, Err *err)
         be->ops = isas[i].ops;
         be->isa = isas[i].name;
         if (be->bf16 && isas[i].bf16) be->gemm_cache = gemm_cache_create();
+        if (be->gemm_cache) be->ops = isas[i].bf16;
         return 0;
     }
     return err_set(err, "instruction set '%s' is not built in or this CPU lacks it; use 'portable'",

@@ -46,8 +46,8 @@ static void clear_sums(const Strip *s, bool tangent)
 static void tile_score_tangents(const Strip *s, bool query_t)
 {
     bool key_t = s->w->kt && s->own;
-    if (query_t) times_queries(s, s->pt, s->k, &s->q.t, false);
-    if (key_t) times_queries(s, s->pt, s->kt, &s->q.v, query_t);
+    if (query_t) times_queries(s, s->pt, &s->k, &s->q.t, false);
+    if (key_t) times_queries(s, s->pt, &s->kt, &s->q.v, query_t);
     if (!query_t && !key_t) memset(s->pt, 0, (size_t)s->n_keys * STRIP * sizeof *s->pt);
     if (!tile_is_full(s)) hide(s, s->pt, 0);
 }
@@ -55,7 +55,7 @@ static void tile_score_tangents(const Strip *s, bool query_t)
 /* s->p = scores of the tile, -inf where not seen, and s->pt where tangents are wanted. */
 static void tile_scores(const Strip *s, bool tangent, bool query_t)
 {
-    times_queries(s, s->p, s->k, &s->q.v, false);
+    times_queries(s, s->p, &s->k, &s->q.v, false);
     if (!tile_is_full(s)) hide(s, s->p, -(real)INFINITY);
     if (tangent) tile_score_tangents(s, query_t);
 }
@@ -145,9 +145,9 @@ static void forward_strip(Strip *s, Dual o, real *lse, real *lse_t, Dual q)
         tile_scores(s, score_t, q.t != NULL);
         running_raise(s, &r, o.t);
         running_add(s, &r, score_t);
-        weigh_keys(s, s->sum, s->p, s->v);
-        if (score_t) weigh_keys(s, s->sum_t, s->pt, s->v);
-        if (o.t && s->w->vt && s->own) weigh_keys(s, s->sum_t, s->p, s->vt);
+        weigh_keys(s, s->sum, s->p, &s->v);
+        if (score_t) weigh_keys(s, s->sum_t, s->pt, &s->v);
+        if (o.t && s->w->vt && s->own) weigh_keys(s, s->sum_t, s->p, &s->vt);
     }
     running_finish(s, &r, o, lse, lse_t);
 }
@@ -249,15 +249,15 @@ static real *grad_at(const Strip *s, const WindowGrad *g, real *grad)
 }
 
 /* to += m rows */
-static void gather(const Strip *s, real *to, const real *m, const StripRows *x)
+static void gather(const Strip *s, real *to, const real *m, const QueryRows *x)
 {
     weigh_queries(s, m, x, false);
     add_grad(s, to);
 }
 
 /* to += m x + n y */
-static void gather_both(const Strip *s, real *to, const real *m, const StripRows *x, const real *n,
-                        const StripRows *y)
+static void gather_both(const Strip *s, real *to, const real *m, const QueryRows *x, const real *n,
+                        const QueryRows *y)
 {
     weigh_queries(s, m, x, false);
     weigh_queries(s, n, y, true);
@@ -268,11 +268,11 @@ static void gather_both(const Strip *s, real *to, const real *m, const StripRows
  * (tangent slot: all keys). */
 static void backward_tile_plain(const Strip *s, const Known *k, const WindowGrad *g, bool inner)
 {
-    const StripRows *d_o = inner ? &s->d_o.v : &s->d_o.t;
-    times_queries(s, s->dp, s->v, d_o, false);
+    const QueryRows *d_o = inner ? &s->d_o.v : &s->d_o.t;
+    times_queries(s, s->dp, &s->v, d_o, false);
     if (!tile_is_full(s)) hide(s, s->dp, 0);
     score_gradient(s, k);
-    weigh_keys(s, s->sum, s->dp, s->k);
+    weigh_keys(s, s->sum, s->dp, &s->k);
     if (inner && !s->own) return;
     gather(s, inner ? g->own_dv + own_at(s) : grad_at(s, g, g->dv), s->p, d_o);
     gather(s, inner ? g->own_dk + own_at(s) : grad_at(s, g, g->dk), s->dp, &s->q.v);
@@ -296,17 +296,17 @@ static void dual_gradients_of_keys(const Strip *s, const WindowGrad *g, bool que
 static void backward_tile_dual(const Strip *s, const Known *k, const WindowGrad *g, Dual dq,
                                bool query_t, bool tangent)
 {
-    times_queries(s, s->dp, s->v, &s->d_o.v, false);
-    times_queries(s, s->dpt, s->v, &s->d_o.t, false);
-    if (s->own && s->w->vt) times_queries(s, s->dpt, s->vt, &s->d_o.v, true);
+    times_queries(s, s->dp, &s->v, &s->d_o.v, false);
+    times_queries(s, s->dpt, &s->v, &s->d_o.t, false);
+    if (s->own && s->w->vt) times_queries(s, s->dpt, &s->vt, &s->d_o.v, true);
     if (!tile_is_full(s)) {
         hide(s, s->dp, 0);
         hide(s, s->dpt, 0);
     }
     score_gradient_dual(s, k, tangent);
-    if (dq.v) weigh_keys(s, s->sum, s->dp, s->k);
-    weigh_keys(s, s->sum_t, s->dpt, s->k);
-    if (s->own && s->w->kt) weigh_keys(s, s->sum_t, s->dp, s->kt);
+    if (dq.v) weigh_keys(s, s->sum, s->dp, &s->k);
+    weigh_keys(s, s->sum_t, s->dpt, &s->k);
+    if (s->own && s->w->kt) weigh_keys(s, s->sum_t, s->dp, &s->kt);
     dual_gradients_of_keys(s, g, query_t, tangent);
 }
 

@@ -10,19 +10,18 @@
 #include <string.h>
 
 #include "ops/attention_row.h" // defines: window_first
-#include "ops/tile.h"
 
 enum { STRIP = 128, TILE = 64 };
 
-/* A strip's array in both orders. */
-typedef struct StripRows {
-    real *rows; /* (STRIP, P) */
-    real *cols; /* (D, STRIP) */
-} StripRows;
+#ifdef __AVX512BF16__ /* only the table for models that compute in bf16 is compiled so */
+#include "ops/attention_bf16.h"
+#else
+#include "ops/attention_f32.h"
+#endif
 
-typedef struct StripDual {
-    StripRows v, t;
-} StripDual;
+typedef struct QueryDual {
+    QueryRows v, t;
+} QueryDual;
 
 /* One head of one sequence, a strip of its queries, the tile of keys at hand, and scratch. Rows are
  * rows of the Window; P is D rounded up to whole vectors, what lies beyond D is zero. */
@@ -36,9 +35,10 @@ typedef struct Strip {
     int key, n_keys;            /* first row of the tile, number of rows */
     bool own;                   /* the tile's rows are the span's own */
     int first_query[TILE], end_query[TILE]; /* queries that see each row of the tile */
-    StripDual q, d_o;                       /* q times 1/sqrt(D) */
-    real *k, *v, *kt, *vt;                  /* (TILE, P) */
+    QueryDual q, d_o;                       /* q times 1/sqrt(D) */
+    KeyRows k, v, kt, vt;                   /* of the tile */
     real *p, *pt, *dp, *dpt;                /* (TILE, STRIP) */
+    real *weights;                          /* the same size */
     real *sum, *sum_t;                      /* (STRIP, P): what the strip adds up over its tiles */
     real *grad;                             /* (TILE, P) */
 } Strip;
@@ -59,9 +59,9 @@ static size_t strip_scratch(Strip *s, real *base)
 {
     size_t rows = (size_t)STRIP * (size_t)s->P, used = 0;
     real **all_rows[] = {&s->q.v.rows, &s->q.t.rows,   &s->d_o.v.rows, &s->d_o.t.rows, &s->q.v.cols,
-                         &s->q.t.cols, &s->d_o.v.cols, &s->d_o.t.cols, &s->k,          &s->v,
-                         &s->kt,       &s->vt,         &s->sum,        &s->sum_t,      &s->grad};
-    real **tiles[] = {&s->p, &s->pt, &s->dp, &s->dpt};
+                         &s->q.t.cols, &s->d_o.v.cols, &s->d_o.t.cols, &s->k.rows,     &s->v.rows,
+                         &s->kt.rows,  &s->vt.rows,    &s->sum,        &s->sum_t,      &s->grad};
+    real **tiles[] = {&s->p, &s->pt, &s->dp, &s->dpt, &s->weights};
     for (int i = 0; i < ARRAY_LEN(all_rows); i++, used += rows)
         if (base) *all_rows[i] = base + used;
     for (int i = 0; i < ARRAY_LEN(tiles); i++, used += (size_t)TILE * STRIP)
@@ -71,30 +71,15 @@ static size_t strip_scratch(Strip *s, real *base)
 
 /* ------------------------------------------------------------------------------ in and out */
 
-/* to (n, P) = scale rows of x, C apart, padded with zeros. */
-static void pack_rows(const Strip *s, real *to, const real *x, int n, real scale)
-{
-    for (int i = 0; i < n; i++) {
-        real *row = to + (size_t)i * (size_t)s->P;
-        const real *from = x + (size_t)i * (size_t)s->C;
-        for (int d = 0; d < s->D; d++) row[d] = scale * from[d];
-        for (int d = s->D; d < s->P; d++) row[d] = 0;
-    }
-}
-
-/* A strip's rows of a (B, M, C) array in both orders; NULL stays away. */
-static void pack_strip(const Strip *s, const StripRows *to, const real *x, real scale)
+/* A strip's rows of a (B, M, C) array; NULL stays away. */
+static void pack_strip(const Strip *s, const QueryRows *to, const real *x, real scale)
 {
     if (!x) return;
-    pack_rows(s, to->rows, x + s->own_base + (size_t)s->query * (size_t)s->C, s->n, scale);
-    for (int d = 0; d < s->D; d++) {
-        real *col = to->cols + (size_t)d * STRIP;
-        for (int i = 0; i < s->n; i++) col[i] = to->rows[(size_t)i * (size_t)s->P + (size_t)d];
-        for (int i = s->n; i < STRIP; i++) col[i] = 0;
-    }
+    pack_queries(to, x + s->own_base + (size_t)s->query * (size_t)s->C, s->n, s->D, s->P,
+                 (size_t)s->C, scale);
 }
 
-static void pack_dual(const Strip *s, const StripDual *to, Dual x, real scale)
+static void pack_dual(const Strip *s, const QueryDual *to, Dual x, real scale)
 {
     pack_strip(s, &to->v, x.v, scale);
     pack_strip(s, &to->t, x.t, scale);
@@ -134,6 +119,11 @@ static void prefetch_rows(const Strip *s, const real *rows)
             __builtin_prefetch(rows + (size_t)j * (size_t)s->C + d, 0, 2);
 }
 
+static void pack_tile(const Strip *s, const KeyRows *to, const real *rows)
+{
+    pack_keys(to, rows, s->n_keys, s->D, s->P, (size_t)s->C);
+}
+
 /* Places the tile at `key` and packs its keys and values; false when the strip is done. Own rows
  * begin a tile, since only they have tangents. */
 static bool tile_load(Strip *s, int key)
@@ -145,10 +135,10 @@ static bool tile_load(Strip *s, int key)
     s->own = key >= w->first;
     s->n_keys = min_int(TILE, (s->own ? end : min_int(w->first, end)) - key);
     size_t at = (size_t)s->b * w->step + s->head + (size_t)key * (size_t)s->C;
-    pack_rows(s, s->k, w->k + at, s->n_keys, 1);
-    pack_rows(s, s->v, w->v + at, s->n_keys, 1);
-    if (s->own && w->kt) pack_rows(s, s->kt, w->kt + own_at(s), s->n_keys, 1);
-    if (s->own && w->vt) pack_rows(s, s->vt, w->vt + own_at(s), s->n_keys, 1);
+    pack_tile(s, &s->k, w->k + at);
+    pack_tile(s, &s->v, w->v + at);
+    if (s->own && w->kt) pack_tile(s, &s->kt, w->kt + own_at(s));
+    if (s->own && w->vt) pack_tile(s, &s->vt, w->vt + own_at(s));
     if (key + TILE < end) {
         prefetch_rows(s, w->k + at + (size_t)TILE * (size_t)s->C);
         prefetch_rows(s, w->v + at + (size_t)TILE * (size_t)s->C);
@@ -181,41 +171,38 @@ static void hide(const Strip *s, real *x, real fill)
 /* ------------------------------------------------------------------------------ products */
 
 /* m (keys, queries) = or += keys (n_keys, P) . cols (D, queries) */
-static void times_queries(const Strip *s, real *m, const real *keys, const StripRows *x, bool add)
+static void times_queries(const Strip *s, real *m, const KeyRows *keys, const QueryRows *x,
+                          bool add)
 {
     for (int j = 0; j < s->n_keys; j += TILE_ROWS) {
         int rows = min_int(TILE_ROWS, s->n_keys - j);
         int low = s->first_query[j] / LANES * LANES;
         int cols = round_up_int(s->end_query[j + rows - 1] - low, LANES);
-        TileA a = {keys + (size_t)j * (size_t)s->P, (size_t)s->P, 1};
-        tile_product(rows, cols, s->D, a, x->cols + low, STRIP, m + (size_t)j * STRIP + low, STRIP,
-                     add);
+        keys_times_queries(m, keys, j, rows, x, low, cols, s->D, s->P, add);
     }
 }
 
 /* sum (queries, P) += m^T keys */
-static void weigh_keys(const Strip *s, real *sum, const real *m, const real *keys)
+static void weigh_keys(const Strip *s, real *sum, const real *m, const KeyRows *keys)
 {
+    Weights w = weights_of_keys(s->weights, m, s->n_keys);
     for (int i = 0; i < s->n; i += TILE_ROWS) {
         int rows = min_int(TILE_ROWS, s->n - i);
         int low = max_int(s->from[i] - s->key, 0);
         int high = min_int(s->to[i + rows - 1] - s->key, s->n_keys);
-        TileA a = {m + (size_t)low * STRIP + i, 1, STRIP};
         if (low < high)
-            tile_product(rows, s->P, high - low, a, keys + (size_t)low * (size_t)s->P, (size_t)s->P,
-                         sum + (size_t)i * (size_t)s->P, (size_t)s->P, true);
+            add_weighed_keys(sum + (size_t)i * (size_t)s->P, w, i, rows, keys, low, high, s->P);
     }
 }
 
 /* s->grad (keys, P) = or += m rows */
-static void weigh_queries(const Strip *s, const real *m, const StripRows *x, bool add)
+static void weigh_queries(const Strip *s, const real *m, const QueryRows *x, bool add)
 {
+    Weights w = weights_of_queries(s->weights, m, s->n_keys, s->n);
     for (int j = 0; j < s->n_keys; j += TILE_ROWS) {
         int rows = min_int(TILE_ROWS, s->n_keys - j);
-        int low = s->first_query[j], high = s->end_query[j + rows - 1];
-        TileA a = {m + (size_t)j * STRIP + low, STRIP, 1};
-        tile_product(rows, s->P, high - low, a, x->rows + (size_t)low * (size_t)s->P, (size_t)s->P,
-                     s->grad + (size_t)j * (size_t)s->P, (size_t)s->P, add);
+        weighed_queries(s->grad + (size_t)j * (size_t)s->P, w, j, rows, x, s->first_query[j],
+                        s->end_query[j + rows - 1], s->P, add);
     }
 }
 

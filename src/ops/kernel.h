@@ -22,6 +22,11 @@ static inline int max_int(int a, int b)
     return a > b ? a : b;
 }
 
+static inline int round_up_int(int n, int unit)
+{
+    return (n + unit - 1) / unit * unit;
+}
+
 /* With no tangent anywhere, a gradient in the tangent slot is an ordinary one: run it as the value.
  */
 static inline bool plain_in_tangent_slot(Dual dy)

@@ -15,11 +15,6 @@ enum { TILE_ROWS = 4, TILE_VECTORS = 4 };
 enum { TILE_ROWS = 4, TILE_VECTORS = 2 };
 #endif
 
-static inline int round_up_int(int n, int unit)
-{
-    return (n + unit - 1) / unit * unit;
-}
-
 typedef struct TileA {
     const real *at;
     size_t row, step;
