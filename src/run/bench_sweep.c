@@ -31,6 +31,7 @@ static int train_fits(const BenchWork *w, Err *err)
     TRY(train_plan_make(&plan, w->be, &w->cfg, err));
     plan.total -= plan.snapshot;
     plan.snapshot = 0;
+    train_plan_print(&plan);
     return train_plan_check(&plan, &w->cfg, err);
 }
 

@@ -43,14 +43,14 @@ static double megabytes(size_t bytes)
 
 void train_plan_print(const TrainPlan *p)
 {
-    log_info(
-        "memory: %.1f MB of %.0f MB free: weights %.1f, gradient %.1f, moments %.1f, "
-        "checkpoint copy %.1f; a sweep of %lld chunks in %lld segments: activations %.1f, "
-        "windows %.1f, adapted weights %.1f, saved states %.1f, inner gradients %.1f",
-        megabytes(p->total), megabytes(p->available), megabytes(p->weights), megabytes(p->gradient),
-        megabytes(p->moments), megabytes(p->snapshot), (long long)p->sweep.chunks,
-        (long long)p->sweep.segments, megabytes(p->sweep.activations), megabytes(p->sweep.windows),
-        megabytes(p->sweep.adapted), megabytes(p->sweep.states), megabytes(p->sweep.gradients));
+    log_info("memory: %.1f MB of %.0f MB free: weights %.1f, gradient %.1f, moments %.1f, "
+             "checkpoint copy %.1f; a sweep of %lld chunks in %lld segments: activations %.1f, "
+             "windows %.1f, adapted weights %.1f, saved states %.1f",
+             megabytes(p->total), megabytes(p->available), megabytes(p->weights),
+             megabytes(p->gradient), megabytes(p->moments), megabytes(p->snapshot),
+             (long long)p->sweep.chunks, (long long)p->sweep.segments,
+             megabytes(p->sweep.activations), megabytes(p->sweep.windows),
+             megabytes(p->sweep.adapted), megabytes(p->sweep.states));
 }
 
 int train_plan_check(const TrainPlan *p, const Config *c, Err *err)
