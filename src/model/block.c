@@ -390,20 +390,20 @@ void block_window_again(const BlockPass *p, BlockActs *acts)
 static void attention_again(const BlockPass *p, BlockActs *acts, Dual x)
 {
     int C = (int)config_of(p)->hidden_size;
-    if (acts->again & ACT(A_Q_RAW))
+    if (acts->again & act_bit(A_Q_RAW))
         linear(p, acts->room[A_Q_RAW], enter(p, x, P_SEQ_NORM), P_WQ, C, C);
-    if (acts->again & ACT(A_Q)) queries(p, acts);
-    bool sum = acts->again & ACT(A_MID);
-    if ((acts->again & ACT(A_PROJECTED)) && (sum || config_of(p)->post_norm))
+    if (acts->again & act_bit(A_Q)) queries(p, acts);
+    bool sum = acts->again & act_bit(A_MID);
+    if ((acts->again & act_bit(A_PROJECTED)) && (sum || config_of(p)->post_norm))
         linear(p, acts->room[A_PROJECTED], acts->act[A_ATTENDED], P_WO, C, C);
     if (sum) residual(p, acts->room[A_MID], x, acts->act[A_PROJECTED], P_SEQ_POST_NORM);
 }
 
 static void mlp_again(const BlockPass *p, BlockActs *acts, const MlpNames *m, Dual x)
 {
-    bool sum = acts->again & ACT(m->out);
-    if (acts->again & ACT(m->h1)) mlp_inputs(p, acts, m, x);
-    if ((acts->again & ACT(m->f)) && (sum || config_of(p)->post_norm)) mlp_output(p, acts, m);
+    bool sum = acts->again & act_bit(m->out);
+    if (acts->again & act_bit(m->h1)) mlp_inputs(p, acts, m, x);
+    if ((acts->again & act_bit(m->f)) && (sum || config_of(p)->post_norm)) mlp_output(p, acts, m);
     if (sum) residual(p, acts->room[m->out], x, acts->act[m->f], m->post);
 }
 

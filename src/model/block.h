@@ -34,8 +34,11 @@ typedef enum Act {
     N_ACTS
 } Act;
 
-typedef unsigned ActSet; /* a bit, ACT(i), for each */
-#define ACT(i) (1U << (i))
+typedef unsigned ActSet; /* a bit for each */
+static inline ActSet act_bit(Act i)
+{
+    return 1U << i;
+}
 
 typedef struct BlockActs {
     Dual room[N_ACTS]; /* storage; absent parts NULL */

@@ -58,7 +58,7 @@ void block_acts_layout_again(BlockActs *acts, Arena *a, const Model *m, int laye
     for (int i = 0; i < N_ACTS; i++) {
         if (!act_present(m, layer, i) || i == A_K) continue;
         acts->room[i].v =
-            again & ACT(i) ? shared->room[i].v : arena_take(a, act_elements(m, i, rows));
+            again & act_bit((Act)i) ? shared->room[i].v : arena_take(a, act_elements(m, i, rows));
     }
     acts->lse.v = arena_take(a, rows * (size_t)m->cfg.model.num_attention_heads);
 }
@@ -68,7 +68,7 @@ void block_shared_layout(BlockActs *shared, Arena *a, const Model *m, int layer,
 {
     *shared = (BlockActs){0};
     for (int i = 0; i < N_ACTS; i++)
-        if ((again & ACT(i)) && act_present(m, layer, i))
+        if ((again & act_bit((Act)i)) && act_present(m, layer, i))
             shared->room[i].v = arena_take(a, act_elements(m, i, (size_t)B * (size_t)M));
 }
 
@@ -76,8 +76,9 @@ void block_shared_layout(BlockActs *shared, Arena *a, const Model *m, int layer,
  * sums are kept instead, and the outputs are not needed again. */
 ActSet block_again_freely(const ModelConfig *c)
 {
-    ActSet sums = ACT(A_MID) | ACT(A_POST_PRIME);
-    return ACT(A_Q) | (c->post_norm ? sums : ACT(A_PROJECTED) | ACT(A_PRIME_OUT) | ACT(A_F));
+    ActSet sums = act_bit(A_MID) | act_bit(A_POST_PRIME);
+    return act_bit(A_Q) |
+           (c->post_norm ? sums : act_bit(A_PROJECTED) | act_bit(A_PRIME_OUT) | act_bit(A_F));
 }
 
 void block_scratch_layout(BlockScratch *s, Arena *a, const Model *m, int B, int M, bool tangents)

@@ -32,23 +32,25 @@ static size_t bytes_since(const Arena *a, size_t *mark)
 /* What leading blocks may make again, one after the other as memory asks for it, by products of
  * (c C + f F) C multiply-adds a row: those that save the most for it come first. */
 typedef struct Remake {
-    ActSet acts;
+    Act acts[4]; /* A_X: none */
     int c, f;
 } Remake;
 
 static const Remake remakes[] = {
-    {ACT(A_PROJECTED), 1, 0},
-    {ACT(A_H1) | ACT(A_H3) | ACT(A_PRIME_H1) | ACT(A_PRIME_H3), 0, 2},
-    {ACT(A_Q_RAW), 1, 0},
-    {ACT(A_F) | ACT(A_PRIME_OUT), 0, 1},
+    {{A_PROJECTED}, 1, 0},
+    {{A_H1, A_H3, A_PRIME_H1, A_PRIME_H3}, 0, 2},
+    {{A_Q_RAW}, 1, 0},
+    {{A_F, A_PRIME_OUT}, 0, 1},
 };
 
 /* Each step up of s->remake is one more of them in one more block. */
 static ActSet again_in(const Sweep *s, int layer)
 {
     ActSet acts = block_again_freely(&s->m->cfg.model);
-    for (int i = 0; i < ARRAY_LEN(remakes); i++)
-        if (s->remake > i * lead_layers(s->m) + layer) acts |= remakes[i].acts;
+    for (int i = 0; i < ARRAY_LEN(remakes); i++) {
+        if (s->remake <= i * lead_layers(s->m) + layer) break;
+        for (int j = 0; j < ARRAY_LEN(remakes[i].acts); j++) acts |= act_bit(remakes[i].acts[j]);
+    }
     return acts;
 }
 
@@ -62,8 +64,8 @@ static double flops_again(const Sweep *s)
     for (int step = 0; step < s->remake; step++) {
         const Remake *r = &remakes[step / leads];
         int mlps = block_has_prime(s->m, step % leads) ? 2 : 1;
-        bool output = r->acts & (ACT(A_PROJECTED) | ACT(A_F));
-        if (output && !c->post_norm) continue;
+        bool output = r->acts[0] == A_PROJECTED || r->acts[0] == A_F;
+        if (output && !c->post_norm) continue; /* kept by nobody: see block_again_freely */
         sum += 2 * C * (r->c * C + r->f * mlps * F);
     }
     double n = (double)s->plan.segments;
