@@ -245,7 +245,7 @@ static real *meta_gradient(const char *isa, int threads, size_t *n)
     Sweep *s = NULL;
     Err err = {""};
     int32_t tokens[BATCH * (T + 1)];
-    SweepOptions o = {BATCH, T, true, true};
+    SweepOptions o = {.batch = BATCH, .length = T, .gradient = true, .learn = true};
     Backend *be = open_backend(isa, threads);
     if (!be) return NULL;
     small_config(&c);

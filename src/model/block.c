@@ -25,54 +25,6 @@ Param grad_of(const Grads *g, ParamId id, int layer)
     return (Param){.t = g->outer ? g->outer + offset : NULL};
 }
 
-real *arena_take(Arena *a, size_t n)
-{
-    size_t aligned = (n + 15) / 16 * 16;
-    real *p = a->base ? a->base + a->used : NULL;
-    a->used += aligned;
-    return p;
-}
-
-Dual arena_take_dual(Arena *a, size_t n, bool tangent)
-{
-    real *v = arena_take(a, n);
-    return (Dual){v, tangent ? arena_take(a, n) : NULL};
-}
-
-static bool has_prime(const Model *m, int layer)
-{
-    const ParamEntry *e = &m->table.entry[P_PRIME_W1];
-    return e->present && layer >= e->first_layer;
-}
-
-void block_acts_layout(BlockActs *acts, Arena *a, const Model *m, int layer, int B, int M,
-                       bool tangents)
-{
-    const ModelConfig *c = &m->cfg.model;
-    size_t rows = (size_t)B * (size_t)M;
-    *acts = (BlockActs){0};
-    for (int i = 0; i < N_ACTS; i++) {
-        bool prime = i >= A_PRIME_H1 && i <= A_POST_PRIME;
-        bool wide = i == A_PRIME_H1 || i == A_PRIME_H3 || i == A_H1 || i == A_H3;
-        size_t n = rows * (size_t)(wide ? c->intermediate_size : c->hidden_size);
-        if ((prime && !has_prime(m, layer)) || i == A_X) continue;
-        if (i == A_K || i == A_V)
-            acts->room[i].t = tangents ? arena_take(a, n) : NULL;
-        else
-            acts->room[i] = arena_take_dual(a, n, tangents);
-    }
-    acts->lse = arena_take_dual(a, rows * (size_t)c->num_attention_heads, tangents);
-}
-
-void block_scratch_layout(BlockScratch *s, Arena *a, const Model *m, int B, int M, bool tangents)
-{
-    size_t rows = (size_t)B * (size_t)M;
-    for (int i = 0; i < ARRAY_LEN(s->c); i++)
-        s->c[i] = arena_take_dual(a, rows * (size_t)m->cfg.model.hidden_size, tangents);
-    for (int i = 0; i < ARRAY_LEN(s->f); i++)
-        s->f[i] = arena_take_dual(a, rows * (size_t)m->cfg.model.intermediate_size, tangents);
-}
-
 /* ------------------------------------------------------------------------------ small steps */
 
 /* Slots of a gradient follow those of the gradient that it comes from. */
@@ -236,11 +188,11 @@ static void put_rows(const BlockPass *p, real *window, const real *rows)
                      rows + (size_t)b * C, C);
 }
 
-static void keys_and_values(const BlockPass *p, BlockActs *acts, Dual n)
+/* Normed keys, and rotated ones in their places in the window. */
+static Dual keys(const BlockPass *p, const BlockActs *acts)
 {
-    int C = (int)config_of(p)->hidden_size;
-    size_t own = span_step(p), row = (size_t)p->span->first * (size_t)C;
-    acts->act[A_K_RAW] = linear(p, acts->room[A_K_RAW], n, P_WK, C, C);
+    size_t own = span_step(p);
+    size_t row = (size_t)p->span->first * (size_t)config_of(p)->hidden_size;
     Dual k = head_norm(p, p->scratch->c[1], acts->act[A_K_RAW], P_K_NORM);
     if (p->span->places) {
         rotate(p, p->scratch->c[1].v, own, k.v, own, 1);
@@ -248,11 +200,29 @@ static void keys_and_values(const BlockPass *p, BlockActs *acts, Dual n)
     } else {
         rotate(p, p->kv->k + row, p->kv->step, k.v, own, 1);
     }
+    return k;
+}
+
+static void keys_and_values(const BlockPass *p, BlockActs *acts, Dual n)
+{
+    int C = (int)config_of(p)->hidden_size;
+    size_t own = span_step(p);
+    acts->act[A_K_RAW] = linear(p, acts->room[A_K_RAW], n, P_WK, C, C);
+    Dual k = keys(p, acts);
     acts->act[A_K].t = k.t ? acts->room[A_K].t : NULL;
     if (k.t) rotate(p, acts->act[A_K].t, own, k.t, own, 1);
-    Dual v = linear(p, (Dual){p->scratch->c[1].v, acts->room[A_V].t}, n, P_WV, C, C);
+    real *values = acts->room[A_V].v ? acts->room[A_V].v : p->scratch->c[1].v;
+    Dual v = acts->act[A_V] = linear(p, (Dual){values, acts->room[A_V].t}, n, P_WV, C, C);
     put_rows(p, p->kv->v, v.v);
-    acts->act[A_V].t = v.t;
+}
+
+static Dual queries(const BlockPass *p, BlockActs *acts)
+{
+    Dual q = head_norm(p, acts->room[A_Q], acts->act[A_Q_RAW], P_Q_NORM);
+    Dual y = acts->act[A_Q] = dual_when(acts->room[A_Q], q.t);
+    rotate(p, y.v, span_step(p), q.v, span_step(p), 1);
+    if (q.t) rotate(p, y.t, span_step(p), q.t, span_step(p), 1);
+    return y;
 }
 
 static Dual attention_part(const BlockPass *p, BlockActs *acts, Dual x)
@@ -263,10 +233,7 @@ static Dual attention_part(const BlockPass *p, BlockActs *acts, Dual x)
     Dual n = enter(p, x, P_SEQ_NORM);
     keys_and_values(p, acts, n);
     acts->act[A_Q_RAW] = linear(p, acts->room[A_Q_RAW], n, P_WQ, C, C);
-    Dual q = head_norm(p, acts->room[A_Q], acts->act[A_Q_RAW], P_Q_NORM);
-    acts->act[A_Q] = dual_when(acts->room[A_Q], q.t);
-    rotate(p, acts->act[A_Q].v, span_step(p), q.v, span_step(p), 1);
-    if (q.t) rotate(p, acts->act[A_Q].t, span_step(p), q.t, span_step(p), 1);
+    Dual q = queries(p, acts);
     Window w = window_of(p, acts);
     acts->act[A_ATTENDED] = dual_when(acts->room[A_ATTENDED], q.t || w.kt || w.vt);
     be->ops->attention_forward(be, acts->act[A_ATTENDED], acts->lse, acts->act[A_Q], &w, p->span->B,
@@ -329,17 +296,34 @@ static const MlpNames prime_mlp = {P_PRIME_NORM,      P_PRIME_W1,  P_PRIME_W2, P
 static const MlpNames plain_mlp = {P_FFN_NORM,   P_W1, P_W2, P_W3, P_FFN_POST_NORM,
                                    A_POST_PRIME, A_H1, A_H3, A_F,  A_OUT};
 
-static Dual mlp_part(const BlockPass *p, BlockActs *acts, const MlpNames *m, Dual x)
+static void mlp_inputs(const BlockPass *p, BlockActs *acts, const MlpNames *m, Dual x)
 {
     int C = (int)config_of(p)->hidden_size, F = (int)config_of(p)->intermediate_size;
-    Backend *be = backend_of(p);
-    size_t wide = (size_t)p->span->B * (size_t)p->span->M * (size_t)F;
     Dual n = enter(p, x, m->pre);
-    Dual h1 = acts->act[m->h1] = linear(p, acts->room[m->h1], n, m->w1, C, F);
-    Dual h3 = acts->act[m->h3] = linear(p, acts->room[m->h3], n, m->w3, C, F);
+    acts->act[m->h1] = linear(p, acts->room[m->h1], n, m->w1, C, F);
+    acts->act[m->h3] = linear(p, acts->room[m->h3], n, m->w3, C, F);
+}
+
+static Dual mlp_hidden(const BlockPass *p, const BlockActs *acts, const MlpNames *m)
+{
+    Backend *be = backend_of(p);
+    Dual h1 = acts->act[m->h1], h3 = acts->act[m->h3];
     Dual hidden = dual_when(p->scratch->f[0], h1.t || h3.t);
-    be->ops->swiglu_forward(be, hidden, h1, h3, wide);
-    acts->act[m->f] = linear(p, acts->room[m->f], hidden, m->w2, F, C);
+    size_t rows = (size_t)p->span->B * (size_t)p->span->M;
+    be->ops->swiglu_forward(be, hidden, h1, h3, rows * (size_t)config_of(p)->intermediate_size);
+    return hidden;
+}
+
+static void mlp_output(const BlockPass *p, BlockActs *acts, const MlpNames *m)
+{
+    int C = (int)config_of(p)->hidden_size, F = (int)config_of(p)->intermediate_size;
+    acts->act[m->f] = linear(p, acts->room[m->f], mlp_hidden(p, acts, m), m->w2, F, C);
+}
+
+static Dual mlp_part(const BlockPass *p, BlockActs *acts, const MlpNames *m, Dual x)
+{
+    mlp_inputs(p, acts, m, x);
+    mlp_output(p, acts, m);
     return residual(p, acts->room[m->out], x, acts->act[m->f], m->post);
 }
 
@@ -350,9 +334,7 @@ static void mlp_part_back(const BlockPass *p, BlockActs *acts, const MlpNames *m
     Backend *be = backend_of(p);
     BlockScratch *s = p->scratch;
     size_t wide = (size_t)p->span->B * (size_t)p->span->M * (size_t)F;
-    Dual h1 = acts->act[m->h1], h3 = acts->act[m->h3];
-    Dual hidden = dual_when(s->f[0], h1.t || h3.t);
-    be->ops->swiglu_forward(be, hidden, h1, h3, wide);
+    Dual h1 = acts->act[m->h1], h3 = acts->act[m->h3], hidden = mlp_hidden(p, acts, m);
     Dual df = residual_back(p, dx, acts->act[m->f], m->post);
     Dual dh1 = like(s->f[1], dx), dh3 = like(s->f[2], dx);
     linear_back(p, dh3, false, df, hidden, m->w2, F, C);
@@ -371,7 +353,7 @@ Dual block_forward(const BlockPass *p, BlockActs *acts, Dual x)
 {
     acts->act[A_X] = x;
     x = acts->act[A_MID] = attention_part(p, acts, x);
-    if (has_prime(p->w->m, p->layer)) x = mlp_part(p, acts, &prime_mlp, x);
+    if (block_has_prime(p->w->m, p->layer)) x = mlp_part(p, acts, &prime_mlp, x);
     acts->act[A_POST_PRIME] = x;
     return acts->act[A_OUT] = mlp_part(p, acts, &plain_mlp, x);
 }
@@ -387,7 +369,7 @@ Dual block_backward(const BlockPass *p, BlockActs *acts, Dual dx, int stop)
     Dual below = below_part(dx, PART_MLP, stop);
     mlp_part_back(p, acts, &plain_mlp, dx, below, acts->act[A_POST_PRIME]);
     dx = below;
-    if (has_prime(p->w->m, p->layer)) {
+    if (block_has_prime(p->w->m, p->layer)) {
         below = below_part(dx, PART_PRIME, stop);
         if (dx.v || dx.t) mlp_part_back(p, acts, &prime_mlp, dx, below, acts->act[A_MID]);
         dx = below;
@@ -395,4 +377,40 @@ Dual block_backward(const BlockPass *p, BlockActs *acts, Dual dx, int stop)
     below = below_part(dx, PART_ATTENTION, stop);
     if (dx.v || dx.t) attention_part_back(p, acts, dx, below, acts->act[A_X]);
     return below;
+}
+
+/* ------------------------------------------------------------------------------ once more */
+
+void block_window_again(const BlockPass *p, BlockActs *acts)
+{
+    (void)keys(p, acts);
+    put_rows(p, p->kv->v, acts->act[A_V].v);
+}
+
+static void attention_again(const BlockPass *p, BlockActs *acts, Dual x)
+{
+    int C = (int)config_of(p)->hidden_size;
+    if (acts->again & act_bit(A_Q_RAW))
+        linear(p, acts->room[A_Q_RAW], enter(p, x, P_SEQ_NORM), P_WQ, C, C);
+    if (acts->again & act_bit(A_Q)) queries(p, acts);
+    bool sum = acts->again & act_bit(A_MID);
+    if ((acts->again & act_bit(A_PROJECTED)) && (sum || config_of(p)->post_norm))
+        linear(p, acts->room[A_PROJECTED], acts->act[A_ATTENDED], P_WO, C, C);
+    if (sum) residual(p, acts->room[A_MID], x, acts->act[A_PROJECTED], P_SEQ_POST_NORM);
+}
+
+static void mlp_again(const BlockPass *p, BlockActs *acts, const MlpNames *m, Dual x)
+{
+    bool sum = acts->again & act_bit(m->out);
+    if (acts->again & act_bit(m->h1)) mlp_inputs(p, acts, m, x);
+    if ((acts->again & act_bit(m->f)) && (sum || config_of(p)->post_norm)) mlp_output(p, acts, m);
+    if (sum) residual(p, acts->room[m->out], x, acts->act[m->f], m->post);
+}
+
+void block_again(const BlockPass *p, BlockActs *acts, Dual x)
+{
+    acts->act[A_X] = x;
+    attention_again(p, acts, x);
+    if (block_has_prime(p->w->m, p->layer)) mlp_again(p, acts, &prime_mlp, acts->act[A_MID]);
+    mlp_again(p, acts, &plain_mlp, acts->act[A_POST_PRIME]);
 }

@@ -19,7 +19,7 @@ typedef enum Act {
     A_K_RAW, /* projections before the norm             C */
     A_Q,     /* normed and rotated                      C */
     A_K,
-    A_V,         /* tangents of the span's own keys, values C */
+    A_V,         /* of the span's own keys and values       C */
     A_ATTENDED,  /* heads' outputs                          C */
     A_PROJECTED, /* times wo                                C */
     A_MID,       /* after attention                         C */
@@ -34,10 +34,17 @@ typedef enum Act {
     N_ACTS
 } Act;
 
+typedef unsigned ActSet; /* a bit for each */
+static inline ActSet act_bit(Act i)
+{
+    return 1U << i;
+}
+
 typedef struct BlockActs {
     Dual room[N_ACTS]; /* storage; absent parts NULL */
     Dual act[N_ACTS];  /* as the last forward left them: t NULL where there is no tangent */
     Dual lse;          /* (B, H, M), of attention */
+    ActSet again;      /* their rooms are shared: block_again fills them before a backward pass */
 } BlockActs;
 
 /* Between the lines of one block's pass: (B, M, C) and (B, M, F). */
@@ -99,9 +106,20 @@ typedef struct Arena {
 real *arena_take(Arena *a, size_t n);
 Dual arena_take_dual(Arena *a, size_t n, bool tangent);
 
+/* Whether a block has a prime MLP. */
+bool block_has_prime(const Model *m, int layer);
 /* tangents: room for them too. */
 void block_acts_layout(BlockActs *acts, Arena *a, const Model *m, int layer, int B, int M,
                        bool tangents);
+/* Of a block without tangents whose window (KvRows) others write to as well: its values are kept
+ * besides, and what is in `again` lies where `shared` has it. */
+void block_acts_layout_again(BlockActs *acts, Arena *a, const Model *m, int layer, int B, int M,
+                             const BlockActs *shared, ActSet again);
+/* What needs no product, or nothing at all, to be made again; and the rooms that blocks up to
+ * `layer` share for a set of them. */
+ActSet block_again_freely(const ModelConfig *c);
+void block_shared_layout(BlockActs *shared, Arena *a, const Model *m, int layer, int B, int M,
+                         ActSet again);
 void block_scratch_layout(BlockScratch *s, Arena *a, const Model *m, int B, int M, bool tangents);
 
 typedef struct BlockPass {
@@ -115,6 +133,12 @@ typedef struct BlockPass {
 
 /* x: input; returns the output, which lives in acts. */
 Dual block_forward(const BlockPass *p, BlockActs *acts, Dual x);
+
+/* The span's rows of keys and values of the window, as the forward pass put them there. */
+void block_window_again(const BlockPass *p, BlockActs *acts);
+/* What acts->again names, for the backward pass; x: the input, the output is as the forward pass
+ * left it. The same operations on the same operands: the same bits. */
+void block_again(const BlockPass *p, BlockActs *acts, Dual x);
 
 /* dx: gradient of the output on entry, of the input on return, in the same storage. stop: the
  * sub-layer (PART_*) below whose input the value slot is not wanted; from there down dx.v is left

@@ -83,9 +83,11 @@ static const ConfigKey rows[] = {
     {"training.eval_split", KEY_TEXT, TRAINING(eval_split), 1, TEXT, "val", 0,
      "Token array to evaluate on."},
     {"training.inner_remat_freq", KEY_INT, TRAINING(inner_remat_freq), 1, 1e9, "1", 0,
-     "Chunks between saved states of the inner loop: more keep less and recompute more."},
-    {"training.activation_mb", KEY_INT, TRAINING(activation_mb), 0, 1e9, "1536", 0,
-     "Memory in MiB that one sweep may fill; a sequence that needs more runs in segments. Ours."},
+     "Saved states of the inner loop are a multiple of this many chunks apart."},
+    {"training.activation_mb", KEY_INT, TRAINING(activation_mb), 0, 1e9, "0", 0,
+     "Memory in MiB that one sweep may fill; more is computed again where it needs more. 0: as "
+     "much "
+     "as weights, gradient and moments take, at least 512. Ours."},
     {"training.optimizer_outer.optimizer_type", KEY_ENUM, TRAINING(optimizer_outer.optimizer_type),
      0, 0, "adamw", optimizers, "Optimizer of the initial weights."},
     {"training.optimizer_outer.init_lr", KEY_FLOAT, TRAINING(optimizer_outer.init_lr), 0, 1e30,

@@ -42,22 +42,20 @@ int64_t history_rows(const Model *m)
     return lead > tail ? lead : tail;
 }
 
-void kv_cache_layout(KvCache *kv, Arena *a, const Model *m, int B, int64_t rows)
+void kv_rows_layout(KvRows *r, Arena *a, const Model *m, int B, int64_t rows, bool gradients)
 {
-    size_t step = (size_t)rows * (size_t)m->cfg.model.hidden_size;
-    kv->rows = rows;
-    for (int l = 0; l < kv->n_layers; l++) {
-        KvRows *r = &kv->layer[l];
-        r->step = step;
-        r->k = arena_take(a, (size_t)B * step);
-        r->v = arena_take(a, (size_t)B * step);
-    }
+    size_t step = (size_t)rows * (size_t)m->cfg.model.hidden_size, n = (size_t)B * step;
+    *r = (KvRows){.step = step, .k = arena_take(a, n), .v = arena_take(a, n)};
+    if (!gradients) return;
+    r->grad_step = step;
+    r->dk = arena_take(a, n);
+    r->dv = arena_take(a, n);
 }
 
-void lead_layout(Lead *l, Arena *a, const Model *m, int B, int M)
+void kv_cache_layout(KvCache *kv, Arena *a, const Model *m, int B, int64_t rows)
 {
-    l->embedded = arena_take(a, (size_t)B * (size_t)M * (size_t)m->cfg.model.hidden_size);
-    for (int i = 0; i < lead_layers(m); i++) block_acts_layout(&l->acts[i], a, m, i, B, M, false);
+    kv->rows = rows;
+    for (int l = 0; l < kv->n_layers; l++) kv_rows_layout(&kv->layer[l], a, m, B, rows, false);
 }
 
 /* The last block has the most parts (prime MLPs where every block leads). A block is done with its
@@ -83,20 +81,4 @@ real *lead_forward(const Model *m, Lead *l, const KvCache *kv, const Span *s, Bl
         x = block_forward(&p, &l->acts[i], x);
     }
     return x.v;
-}
-
-void lead_backward(const Model *m, Lead *l, const KvCache *kv, const Span *s, BlockScratch *scratch,
-                   const int32_t *tokens, real *dx, real *outer)
-{
-    Weights w = {.m = m};
-    Grads g = {.m = m, .outer = outer};
-    Dual d = {.t = dx};
-    for (int i = lead_layers(m) - 1; i >= 0; i--) {
-        BlockPass p = {
-            .w = &w, .g = &g, .kv = &kv->layer[i], .span = s, .scratch = scratch, .layer = i};
-        d = block_backward(&p, &l->acts[i], d, PARTS);
-    }
-    const ParamEntry *wte = &m->table.entry[P_WTE];
-    m->be->ops->embed_backward(m->be, outer + wte->offset, tokens, d.t, s->B * s->M,
-                               (int)m->cfg.model.hidden_size);
 }

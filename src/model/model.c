@@ -55,13 +55,15 @@ static real *host_block(size_t n)
 /* Each tensor has its own stream of the seed, so that adding a tensor changes no other. */
 static void init_entry(Model *m, const ParamEntry *e, uint64_t stream)
 {
-    real *host = host_block(e->size);
+    real host[1 << 10];
     Rng rng;
     rng_seed(&rng, (uint64_t)m->cfg.training.model_seed, stream);
-    for (size_t i = 0; i < e->size; i++)
-        host[i] = e->is_norm ? 1 : (real)(m->cfg.model.initializer_range * rng_normal(&rng));
-    backend_upload(m->be, m->params + e->offset, host, e->size);
-    free(host);
+    for (size_t done = 0, n; done < e->size; done += n) {
+        n = e->size - done < ARRAY_LEN(host) ? e->size - done : ARRAY_LEN(host);
+        for (size_t i = 0; i < n; i++)
+            host[i] = e->is_norm ? 1 : (real)(m->cfg.model.initializer_range * rng_normal(&rng));
+        backend_upload(m->be, m->params + e->offset + done, host, n);
+    }
 }
 
 int model_create(Model **out, Backend *be, const Config *cfg, Err *err)
@@ -95,10 +97,15 @@ static int load_entry(Model *m, const ParamEntry *e, const StTensor *t, const ch
     if (t->type > ST_BF16)
         return err_set(err, "%s: '%s' holds %s, weights must be floating point", path, t->name,
                        st_type_name(t->type));
-    real *host = host_block(e->size);
-    ST_TO_REAL(t, host);
-    backend_upload(m->be, m->params + e->offset, host, e->size);
-    free(host);
+    real host[1 << 10];
+    StTensor piece = *t;
+    for (size_t done = 0; done < e->size; done += (size_t)piece.n_elements) {
+        size_t left = e->size - done;
+        piece.n_elements = (int64_t)(left < ARRAY_LEN(host) ? left : ARRAY_LEN(host));
+        piece.data = (const char *)t->data + done * st_type_size(t->type);
+        ST_TO_REAL(&piece, host);
+        backend_upload(m->be, m->params + e->offset + done, host, (size_t)piece.n_elements);
+    }
     return 0;
 }
 

@@ -20,10 +20,13 @@ static size_t adapted(const Sweep *s)
     return (size_t)s->o.batch * s->m->inner.size;
 }
 
-/* Adapted weights before chunk `local` of the segment. */
+/* Adapted weights before chunk `local` of the segment. Those of every stride-th chunk have a place
+ * of their own; the others' is that of all chunks so far behind one of them. */
 static real *fast_at(const Sweep *s, int64_t local)
 {
-    return s->learn ? s->fast + (s->o.gradient ? (size_t)local * adapted(s) : 0) : NULL;
+    int64_t own = s->segment / s->chunk / s->stride + 1, behind = local % s->stride;
+    int64_t slot = behind ? own + behind - 1 : local / s->stride;
+    return s->learn ? s->fast + (s->o.gradient ? (size_t)slot * adapted(s) : 0) : NULL;
 }
 
 static real *inner_g_at(const Sweep *s, int64_t local)
@@ -36,17 +39,7 @@ static real *inner_norm_at(const Sweep *s, int64_t local)
     return s->inner_norm + (s->o.gradient ? local * s->o.batch : 0);
 }
 
-/* One run's arguments. */
-typedef struct Run {
-    const int32_t *tokens; /* (B, T+1) */
-    double inner_lr;
-    real *gradient;
-    double chunk_weight; /* of one chunk of one sequence in the outer loss */
-    SweepReport *report;
-} Run;
-
-/* inputs (or targets, shift 1) of rows [start, start + M) as (B, M). */
-static void gather(const Sweep *s, const Run *r, int32_t *out, int64_t start, int M, int shift)
+void sweep_gather(const Sweep *s, const SweepRun *r, int32_t *out, int64_t start, int M, int shift)
 {
     for (int b = 0; b < s->o.batch; b++)
         memcpy(out + (size_t)b * (size_t)M,
@@ -54,23 +47,24 @@ static void gather(const Sweep *s, const Run *r, int32_t *out, int64_t start, in
                (size_t)M * sizeof *out);
 }
 
-static Span span_at(const Sweep *s, int64_t start, int M, int64_t segment_start, Reach reach)
+Span sweep_span(const Sweep *s, int64_t start, int M, int64_t segment_start, int64_t base,
+                Reach reach)
 {
     const ModelConfig *c = &s->m->cfg.model;
     size_t D = (size_t)(c->hidden_size / c->num_attention_heads);
     return (Span){.B = s->o.batch,
                   .M = M,
                   .position = start,
-                  .first = (int)(start - s->kv_base),
+                  .first = (int)(start - base),
                   .window = reach.window,
                   .local = reach.local,
                   .rope = s->rope + (size_t)(start - segment_start) * D};
 }
 
-/* Rows [at, at + M) as a span (B, M, C), to or from the chunks' own arrays, which follow each other
- * as (B, rows of the chunk, C). Spans and chunks need not begin together. */
-static void between_span_and_chunks(const Sweep *s, real *span_rows, real *chunk_rows, int64_t at,
-                                    int M, int64_t segment_start, bool to_chunks)
+/* The chunks' own arrays follow each other as (B, rows of the chunk, C). Spans and chunks need not
+ * begin together. */
+void sweep_exchange_x(const Sweep *s, real *span_rows, int64_t at, int M, int64_t segment_start,
+                      bool to_chunks)
 {
     Backend *be = s->m->be;
     size_t C = hidden(s), B = (size_t)s->o.batch, step;
@@ -80,7 +74,7 @@ static void between_span_and_chunks(const Sweep *s, real *span_rows, real *chunk
         rows = min64(begin + length - position, M - done);
         step = (size_t)length * C;
         real *chunk =
-            chunk_rows + (size_t)(begin - segment_start) * B * C + (size_t)(position - begin) * C;
+            s->x + (size_t)(begin - segment_start) * B * C + (size_t)(position - begin) * C;
         real *span = span_rows + (size_t)done * C;
         if (to_chunks)
             be->ops->copy_rows(be, chunk, step, span, (size_t)M * C, (int)B, (int)rows, (int)C);
@@ -91,20 +85,18 @@ static void between_span_and_chunks(const Sweep *s, real *span_rows, real *chunk
 
 /* ------------------------------------------------------------------------------ forward */
 
-static void lead_segment(Sweep *s, const Run *r, int64_t start, int64_t end)
+static void lead_segment(Sweep *s, const SweepRun *r, int64_t start, int64_t end)
 {
-    profile_phase(s->m->be, PHASE_LEAD_FORWARD);
     for (int64_t at = start; at < end; at += s->span) {
         int M = (int)min64(s->span, end - at);
-        Lead *lead = &s->lead[s->o.gradient ? (at - start) / s->span : 0];
-        Span span = span_at(s, at, M, start, lead_reach(s->m));
-        gather(s, r, s->tokens, at, M, 0);
-        real *x = lead_forward(s->m, lead, &s->kv, &span, &s->scratch, s->tokens);
-        between_span_and_chunks(s, x, s->x, at, M, start, true);
+        Span span = sweep_span(s, at, M, start, s->kv_base, lead_reach(s->m));
+        sweep_gather(s, r, s->tokens, at, M, 0);
+        real *x = lead_forward(s->m, &s->lead, &s->kv, &span, &s->scratch, s->tokens);
+        sweep_exchange_x(s, x, at, M, start, true);
     }
 }
 
-static void report_losses(Sweep *s, const Run *r, int64_t start, int M)
+static void report_losses(Sweep *s, const SweepRun *r, int64_t start, int M)
 {
     SweepReport *out = r->report;
     int64_t chunk = start / s->chunk;
@@ -116,7 +108,7 @@ static void report_losses(Sweep *s, const Run *r, int64_t start, int M)
     }
 }
 
-static void inner_step(Sweep *s, const Run *r, int64_t local, int64_t chunk)
+static void inner_step(Sweep *s, const SweepRun *r, int64_t local, int64_t chunk)
 {
     const OptimizerConfig *inner = &s->m->cfg.training.optimizer_inner;
     real *norm = inner_norm_at(s, local);
@@ -143,11 +135,11 @@ static TailPass tail_pass(Sweep *s, const Span *span, real *fast, real *tangent)
 
 /* Scores one chunk and, when learning, takes the inner step. The reverse runs every chunk again and
  * reports its losses: what only that would need is left out here. */
-static void forward_chunk(Sweep *s, const Run *r, int64_t start, int M, int64_t segment_start,
+static void forward_chunk(Sweep *s, const SweepRun *r, int64_t start, int M, int64_t segment_start,
                           bool reverse_follows)
 {
     int64_t local = (start - segment_start) / s->chunk, chunk = start / s->chunk;
-    Span span = span_at(s, start, M, segment_start, tail_reach(s->m));
+    Span span = sweep_span(s, start, M, segment_start, s->kv_base, tail_reach(s->m));
     size_t at = (size_t)(start - segment_start) * (size_t)s->o.batch * hidden(s);
     TailPass p = tail_pass(s, &span, fast_at(s, local), NULL);
     Grads g = {.m = s->m, .use_inner = true};
@@ -158,7 +150,7 @@ static void forward_chunk(Sweep *s, const Run *r, int64_t start, int M, int64_t 
     profile_phase(s->m->be, PHASE_TAIL_FORWARD);
     tail_forward(&p, s->x + at);
     if (reverse_follows && !s->learn) return;
-    gather(s, r, s->targets, start, M, 1);
+    sweep_gather(s, r, s->targets, start, M, 1);
     if (s->learn) {
         profile_phase(s->m->be, PHASE_INNER_STEP);
         g.inner = inner_g_at(s, local);
@@ -169,7 +161,7 @@ static void forward_chunk(Sweep *s, const Run *r, int64_t start, int M, int64_t 
     if (s->learn) inner_step(s, r, local, chunk);
 }
 
-static void forward_segment(Sweep *s, const Run *r, int64_t index, bool reverse_follows)
+static void forward_segment(Sweep *s, const SweepRun *r, int64_t index, bool reverse_follows)
 {
     const ModelConfig *c = &s->m->cfg.model;
     int64_t start = index * s->segment, end = min64(start + s->segment, s->o.length);
@@ -177,7 +169,11 @@ static void forward_segment(Sweep *s, const Run *r, int64_t index, bool reverse_
         s->m->be->ops->rope_table(s->m->be, s->rope, start, (int)(end - start),
                                   (int)(c->hidden_size / c->num_attention_heads), c->rope_theta);
     s->rope_start = start;
-    lead_segment(s, r, start, end);
+    profile_phase(s->m->be, PHASE_LEAD_FORWARD);
+    if (s->o.gradient)
+        sweep_lead_forward(s, r, index);
+    else
+        lead_segment(s, r, start, end);
     for (int64_t at = start; at < end; at += s->chunk)
         forward_chunk(s, r, at, (int)min64(s->chunk, end - at), start, reverse_follows);
 }
@@ -194,7 +190,7 @@ static void advance(Sweep *s, int64_t index)
         backend_copy(s->m->be, fast_at(s, 0), fast_at(s, s->segment / s->chunk), adapted(s));
     if (s->kv_full) return;
     size_t from = (size_t)(next - past - s->kv_base) * C, n = (size_t)past * C;
-    for (int l = 0; l < s->kv.n_layers; l++)
+    for (int l = first_window(s); l < s->kv.n_layers; l++)
         for (int b = 0; b < s->o.batch; b++) {
             KvRows *kv = &s->kv.layer[l];
             real *k = kv->k + (size_t)b * kv->step, *v = kv->v + (size_t)b * kv->step;
@@ -214,7 +210,7 @@ static void exchange_state(Sweep *s, int64_t index, bool save)
     if (s->learn)
         backend_copy(be, save ? fast : fast_at(s, 0), save ? fast_at(s, 0) : fast, adapted(s));
     if (s->kv_full) return;
-    for (int l = 0; l < s->kv.n_layers; l++)
+    for (int l = first_window(s); l < s->kv.n_layers; l++)
         for (int b = 0; b < s->o.batch; b++) {
             KvRows *kv = &s->kv.layer[l];
             real *rows[2] = {kv->k + (size_t)b * kv->step, kv->v + (size_t)b * kv->step};
@@ -230,12 +226,13 @@ static void exchange_state(Sweep *s, int64_t index, bool save)
 static void place_gradients(Sweep *s, int64_t index)
 {
     int64_t base = index * s->segment - min64(s->history, index * s->segment);
-    for (int l = 0; l < s->kv.n_layers; l++) s->kv.layer[l].grad_shift = (int)(base - s->kv_base);
+    for (int l = first_window(s); l < s->kv.n_layers; l++)
+        s->kv.layer[l].grad_shift = (int)(base - s->kv_base);
 }
 
 static void clear_gradients(Sweep *s)
 {
-    for (int l = 0; l < s->kv.n_layers; l++) {
+    for (int l = first_window(s); l < s->kv.n_layers; l++) {
         KvRows *kv = &s->kv.layer[l];
         backend_zero(s->m->be, kv->dk, (size_t)s->o.batch * kv->grad_step);
         backend_zero(s->m->be, kv->dv, (size_t)s->o.batch * kv->grad_step);
@@ -249,7 +246,7 @@ static void retreat_gradients(Sweep *s, int64_t index)
     int64_t start = index * s->segment, past = min64(s->history, start);
     int64_t before = start - s->segment, base = before - min64(s->history, before);
     size_t to = (size_t)(start - past - base) * C, n = (size_t)past * C;
-    for (int l = 0; l < s->kv.n_layers; l++)
+    for (int l = first_window(s); l < s->kv.n_layers; l++)
         for (int b = 0; b < s->o.batch; b++) {
             KvRows *kv = &s->kv.layer[l];
             real *rows[2] = {kv->dk + (size_t)b * kv->grad_step,
@@ -265,13 +262,13 @@ static void retreat_gradients(Sweep *s, int64_t index)
  * the weights before it; the tangent slots of the dual pass are the outer gradients, and v grows by
  * that of the inner weights. The last chunk's step has no effect, so nothing has a tangent there.
  */
-static void reverse_chunk(Sweep *s, const Run *r, int64_t start, int M, int64_t segment_start)
+static void reverse_chunk(Sweep *s, const SweepRun *r, int64_t start, int M, int64_t segment_start)
 {
     const OptimizerConfig *inner = &s->m->cfg.training.optimizer_inner;
     int64_t local = (start - segment_start) / s->chunk, chunk = start / s->chunk;
     bool moves = s->learn && chunk < s->plan.chunks - 1;
     size_t at = (size_t)(start - segment_start) * (size_t)s->o.batch * hidden(s);
-    Span span = span_at(s, start, M, segment_start, tail_reach(s->m));
+    Span span = sweep_span(s, start, M, segment_start, s->kv_base, tail_reach(s->m));
     if (moves)
         s->m->be->ops->inner_sgd_backward(s->m->be, s->u, s->v, inner_g_at(s, local),
                                           inner_norm_at(s, local), s->o.batch, s->m->inner.size,
@@ -283,27 +280,35 @@ static void reverse_chunk(Sweep *s, const Run *r, int64_t start, int M, int64_t 
     }
     Grads g = {.m = s->m, .inner_t = s->v, .outer = r->gradient, .use_inner = s->learn};
     tail_forward(&p, s->x + at);
-    gather(s, r, s->targets, start, M, 1);
-    tail_loss(&p, s->targets, moves, r->chunk_weight, &g, s->dx + at);
+    sweep_gather(s, r, s->targets, start, M, 1);
+    tail_loss(&p, s->targets, moves, r->chunk_weight, &g, s->x + at);
     report_losses(s, r, start, M);
 }
 
-static void reverse_segment(Sweep *s, const Run *r, int64_t index)
+/* Weights between kept ones, again from the chunks' kept gradients: the same bits. */
+static void weights_again(Sweep *s, const SweepRun *r, int64_t last)
+{
+    const OptimizerConfig *inner = &s->m->cfg.training.optimizer_inner;
+    for (int64_t local = last / s->stride * s->stride; local < last; local++)
+        s->m->be->ops->inner_sgd_forward(s->m->be, fast_at(s, local + 1), inner_norm_at(s, local),
+                                         fast_at(s, local), inner_g_at(s, local), s->o.batch,
+                                         s->m->inner.size, r->inner_lr, inner->clip_gradient);
+}
+
+static void reverse_segment(Sweep *s, const SweepRun *r, int64_t index)
 {
     int64_t start = index * s->segment, end = min64(start + s->segment, s->o.length);
     profile_phase(s->m->be, PHASE_REVERSE);
     place_gradients(s, index);
-    for (int64_t at = start + (end - start - 1) / s->chunk * s->chunk; at >= start; at -= s->chunk)
+    int64_t last = (end - start - 1) / s->chunk;
+    for (int64_t local = last; local >= 0; local--) {
+        int64_t at = start + local * s->chunk;
+        bool last_of_group = local % s->stride == s->stride - 1;
+        if (s->learn && last_of_group && local < last) weights_again(s, r, local);
         reverse_chunk(s, r, at, (int)min64(s->chunk, end - at), start);
-    profile_phase(s->m->be, PHASE_LEAD_BACKWARD);
-    for (int64_t at = start + (end - start - 1) / s->span * s->span; at >= start; at -= s->span) {
-        int M = (int)min64(s->span, end - at);
-        Span span = span_at(s, at, M, start, lead_reach(s->m));
-        between_span_and_chunks(s, s->span_dx, s->dx, at, M, start, false);
-        gather(s, r, s->tokens, at, M, 0);
-        lead_backward(s->m, &s->lead[(at - start) / s->span], &s->kv, &span, &s->scratch, s->tokens,
-                      s->span_dx, r->gradient);
     }
+    profile_phase(s->m->be, PHASE_LEAD_BACKWARD);
+    sweep_lead_backward(s, r, index);
 }
 
 /* ------------------------------------------------------------------------------ whole runs */
@@ -336,12 +341,12 @@ static void add_initial_weights(Sweep *s, real *gradient)
         }
 }
 
-static void reverse(Sweep *s, const Run *r)
+static void reverse(Sweep *s, const SweepRun *r)
 {
     clear_gradients(s);
     for (int64_t i = s->plan.segments - 1; i >= 0; i--) {
         if (i < s->plan.segments - 1) {
-            Run again = *r;
+            SweepRun again = *r;
             again.report = NULL;
             exchange_state(s, i, false);
             forward_segment(s, &again, i, true);
@@ -357,11 +362,11 @@ double sweep_run(Sweep *s, const int32_t *tokens, double inner_lr, real *gradien
 {
     CHECK(!gradient || s->o.gradient, "this sweep was made without room for gradients");
     size_t losses = (size_t)s->o.batch * (size_t)s->plan.chunks;
-    Run r = {.tokens = tokens,
-             .inner_lr = inner_lr,
-             .gradient = gradient,
-             .chunk_weight = weight / (double)losses,
-             .report = report};
+    SweepRun r = {.tokens = tokens,
+                  .inner_lr = inner_lr,
+                  .gradient = gradient,
+                  .chunk_weight = weight / (double)losses,
+                  .report = report};
     start_weights(s);
     for (int64_t i = 0; i < s->plan.segments; i++) {
         bool last = i == s->plan.segments - 1;

@@ -11,16 +11,20 @@
 #include "model/model.h"
 
 typedef struct SweepPlan {
-    int64_t chunks, segments, segment_chunks;                /* per sequence */
-    size_t activations, windows, adapted, states, gradients; /* bytes of each family */
-    size_t total;                                            /* bytes of all of them */
+    int64_t chunks, segments, segment_chunks;     /* per sequence */
+    size_t activations, windows, adapted, states; /* bytes of each family */
+    size_t total;                                 /* bytes of all of them */
+    int remake, remake_most;
+    double again; /* multiply-adds x 2 per token that are done once more, to save memory */
 } SweepPlan;
 
 typedef struct SweepOptions {
-    int batch;      /* sequences in lockstep, B */
-    int64_t length; /* tokens per sequence, T */
-    bool gradient;  /* keep what the reverse needs */
-    bool learn;     /* take inner steps; false scores with the initial weights */
+    int batch;              /* sequences in lockstep, B */
+    int64_t length;         /* tokens per sequence, T */
+    bool gradient;          /* keep what the reverse needs */
+    bool learn;             /* take inner steps; false scores with the initial weights */
+    int64_t segment_chunks; /* 0: they and `remake` are chosen as memory allows (sweep_budget) */
+    int remake;             /* how much is made again instead of kept: 0 to plan.remake_most */
 } SweepOptions;
 
 /* What one run reports; NULL: not wanted. Host memory, double whatever `real` is. */
@@ -36,6 +40,8 @@ typedef struct SweepReport {
 
 typedef struct Sweep Sweep;
 
+/* Bytes that a sweep with a gradient may take if it can: training.activation_mb. */
+size_t sweep_budget(const Model *m);
 /* Memory that a sweep will take, before it is made. */
 SweepPlan sweep_plan(const Model *m, const SweepOptions *o);
 int sweep_create(Sweep **out, Model *m, const SweepOptions *o, Err *err);

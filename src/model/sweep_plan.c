@@ -27,29 +27,87 @@ static size_t bytes_since(const Arena *a, size_t *mark)
     return bytes;
 }
 
+/* ------------------------------------------------------------------------------ what is kept */
+
+/* What leading blocks may make again, one after the other as memory asks for it, by products of
+ * (c C + f F) C multiply-adds a row: those that save the most for it come first. */
+typedef struct Remake {
+    Act acts[4]; /* A_X: none */
+    int c, f;
+} Remake;
+
+static const Remake remakes[] = {
+    {{A_PROJECTED}, 1, 0},
+    {{A_H1, A_H3, A_PRIME_H1, A_PRIME_H3}, 0, 2},
+    {{A_Q_RAW}, 1, 0},
+    {{A_F, A_PRIME_OUT}, 0, 1},
+};
+
+/* Each step up of s->remake is one more of them in one more block. */
+static ActSet again_in(const Sweep *s, int layer)
+{
+    ActSet acts = block_again_freely(&s->m->cfg.model);
+    for (int i = 0; i < ARRAY_LEN(remakes); i++) {
+        if (s->remake <= i * lead_layers(s->m) + layer) break;
+        for (int j = 0; j < ARRAY_LEN(remakes[i].acts); j++) acts |= act_bit(remakes[i].acts[j]);
+    }
+    return acts;
+}
+
+/* See SweepPlan. */
+static double flops_again(const Sweep *s)
+{
+    const ModelConfig *c = &s->m->cfg.model;
+    double C = (double)c->hidden_size, F = (double)c->intermediate_size, sum = 0;
+    int leads = lead_layers(s->m);
+    if (!s->o.gradient) return 0;
+    for (int step = 0; step < s->remake; step++) {
+        const Remake *r = &remakes[step / leads];
+        int mlps = block_has_prime(s->m, step % leads) ? 2 : 1;
+        bool output = r->acts[0] == A_PROJECTED || r->acts[0] == A_F;
+        if (output && !c->post_norm) continue; /* kept by nobody: see block_again_freely */
+        sum += 2 * C * (r->c * C + r->f * mlps * F);
+    }
+    double n = (double)s->plan.segments;
+    return sum + (n - 1) / n * sweep_floor_flops(s->m, s->o.length, false, s->learn);
+}
+
+static void layout_lead(Sweep *s, Arena *a)
+{
+    int B = s->o.batch, layers = lead_layers(s->m);
+    s->embedded = arena_take(a, (size_t)B * (size_t)s->span * (size_t)s->m->cfg.model.hidden_size);
+    if (layers == 0) return;
+    block_shared_layout(&s->shared, a, s->m, layers - 1, B, s->span, again_in(s, 0));
+    for (int i = 0; i < s->spans; i++)
+        for (int l = 0; l < layers; l++)
+            block_acts_layout_again(&s->acts[i * layers + l], a, s->m, l, B, s->span, &s->shared,
+                                    again_in(s, l));
+}
+
 static void layout_activations(Sweep *s, Arena *a)
 {
     const ModelConfig *c = &s->m->cfg.model;
     bool tail_blocks = lead_layers(s->m) < c->num_hidden_layers;
     int B = s->o.batch, widest = tail_blocks && s->chunk > s->span ? s->chunk : s->span;
     size_t segment = (size_t)B * (size_t)s->segment, hidden = (size_t)c->hidden_size;
-    for (int i = 0; i < s->n_leads; i++) lead_layout(&s->lead[i], a, s->m, B, s->span);
+    if (s->o.gradient)
+        layout_lead(s, a);
+    else
+        lead_layout_shared(&s->lead, a, s->m, B, s->span);
     tail_layout(&s->tail, a, s->m, B, s->chunk, s->o.gradient);
     block_scratch_layout(&s->scratch, a, s->m, B, widest, s->o.gradient);
     s->rope = arena_take(a, (size_t)s->segment * hidden / (size_t)c->num_attention_heads);
     s->x = arena_take(a, segment * hidden);
-    if (!s->o.gradient) return;
-    s->dx = arena_take(a, segment * hidden);
-    s->head_dx = s->learn ? arena_take(a, segment * hidden) : NULL;
-    s->span_dx = arena_take(a, (size_t)B * (size_t)s->span * hidden);
+    if (s->o.gradient && s->learn) s->head_dx = arena_take(a, segment * hidden);
 }
 
 static void layout_adapted(Sweep *s, Arena *a)
 {
     size_t P = (size_t)s->o.batch * s->m->inner.size;
     size_t chunks = s->o.gradient ? (size_t)(s->segment / s->chunk) : 1;
+    size_t stride = (size_t)s->stride;
     if (!s->learn) return;
-    s->fast = arena_take(a, (s->o.gradient ? chunks + 1 : 1) * P);
+    s->fast = arena_take(a, (s->o.gradient ? chunks / stride + stride : 1) * P);
     s->inner_g = arena_take(a, chunks * P);
     s->inner_norm = arena_take(a, chunks * (size_t)s->o.batch);
     if (!s->o.gradient) return;
@@ -60,25 +118,40 @@ static void layout_adapted(Sweep *s, Arena *a)
 static void layout_states(Sweep *s, Arena *a, int64_t segments)
 {
     const ModelConfig *c = &s->m->cfg.model;
-    size_t P = (size_t)s->o.batch * s->m->inner.size;
-    for (int64_t i = 0; s->o.gradient && i < segments - 1; i++) {
-        size_t past = (size_t)s->o.batch * (size_t)sweep_past(s, i) * (size_t)c->hidden_size;
+    size_t P = (size_t)s->o.batch * s->m->inner.size, C = (size_t)c->hidden_size;
+    size_t leads = (size_t)lead_layers(s->m), tails = (size_t)c->num_hidden_layers - leads;
+    if (!s->o.gradient) return;
+    s->past_rows = (segments - 1) * min64(s->history, s->segment);
+    s->past = arena_take(a, leads * 2 * (size_t)(s->o.batch * s->past_rows) * C);
+    for (int64_t i = 0; i < segments - 1; i++) {
+        size_t past = (size_t)s->o.batch * (size_t)sweep_past(s, i) * C;
         real *fast = s->learn ? arena_take(a, P) : NULL;
-        real *kv = s->kv_full ? NULL : arena_take(a, 2 * (size_t)c->num_hidden_layers * past);
+        real *kv = s->kv_full ? NULL : arena_take(a, 2 * tails * past);
         if (!a->base) continue;
         s->state_fast[i] = fast;
         s->state_kv[i] = kv;
     }
 }
 
-static void layout_gradients(Sweep *s, Arena *a, int64_t rows)
+/* kept: rows before any segment. */
+static void layout_windows(Sweep *s, Arena *a, int64_t kept)
 {
-    size_t step = (size_t)rows * (size_t)s->m->cfg.model.hidden_size;
-    for (int l = 0; s->o.gradient && l < s->kv.n_layers; l++) {
+    int B = s->o.batch, leads = lead_layers(s->m);
+    int64_t T = s->o.length, any = min64(kept + s->segment, T);
+    size_t C = (size_t)s->m->cfg.model.hidden_size;
+    if (!s->o.gradient) {
+        kv_cache_layout(&s->kv, a, s->m, B, s->kv_full ? T : any);
+        return;
+    }
+    if (leads > 0) kv_rows_layout(&s->window, a, s->m, B, any, true);
+    s->owed_rows = kept;
+    s->owed = arena_take(a, (size_t)leads * 2 * (size_t)(B * kept) * C);
+    for (int l = leads; l < s->kv.n_layers; l++) {
         KvRows *r = &s->kv.layer[l];
-        r->grad_step = step;
-        r->dk = arena_take(a, (size_t)s->o.batch * step);
-        r->dv = arena_take(a, (size_t)s->o.batch * step);
+        kv_rows_layout(r, a, s->m, B, s->kv_full ? T : any, false);
+        r->grad_step = (size_t)any * C;
+        r->dk = arena_take(a, (size_t)B * r->grad_step);
+        r->dv = arena_take(a, (size_t)B * r->grad_step);
     }
 }
 
@@ -87,13 +160,12 @@ void sweep_layout(Sweep *s, SweepPlan *plan)
     Arena a = {.base = s->memory};
     size_t mark = 0;
     int64_t T = s->o.length, segments = ceil_div(T, s->segment);
-    int64_t kept = T > s->segment ? min64(s->history, T - s->segment) : 0; /* past of any segment */
+    int64_t kept = min64(s->history, (segments - 1) * s->segment); /* before any segment, at most */
     layout_activations(s, &a);
     plan->activations = bytes_since(&a, &mark);
     layout_adapted(s, &a);
     plan->adapted = bytes_since(&a, &mark);
-    kv_cache_layout(&s->kv, &a, s->m, s->o.batch, s->kv_full ? T : kept + s->segment);
-    layout_gradients(s, &a, kept + s->segment);
+    layout_windows(s, &a, kept);
     plan->windows = bytes_since(&a, &mark);
     layout_states(s, &a, segments);
     plan->states = bytes_since(&a, &mark);
@@ -101,6 +173,9 @@ void sweep_layout(Sweep *s, SweepPlan *plan)
     plan->segments = segments;
     plan->segment_chunks = s->segment / s->chunk;
     plan->total = a.used * sizeof(real);
+    plan->remake = s->remake;
+    plan->remake_most = ARRAY_LEN(remakes) * lead_layers(s->m);
+    plan->again = flops_again(s);
     s->elements = a.used;
 }
 
@@ -123,7 +198,9 @@ static void set_segment(Sweep *s, int64_t chunks)
     s->segment = min64(chunks * s->chunk, all);
     int64_t rows = SPAN_ROWS / s->o.batch > 1 ? SPAN_ROWS / s->o.batch : 1;
     s->span = (int)min64(rows > s->chunk ? rows / s->chunk * s->chunk : rows, s->segment);
-    s->n_leads = s->o.gradient ? (int)ceil_div(s->segment, s->span) : 1;
+    s->spans = (int)ceil_div(s->segment, s->span);
+    s->stride = 1;
+    while (s->stride * s->stride < s->segment / s->chunk) s->stride++;
     s->history = history_rows(s->m) < 0 ? T : history_rows(s->m);
     s->kv_full = prefer_full(s);
 }
@@ -131,45 +208,51 @@ static void set_segment(Sweep *s, int64_t chunks)
 static void alloc_tables(Sweep *s)
 {
     int64_t segments = ceil_div(s->o.length, s->segment);
-    free(s->lead ? s->lead[0].acts : NULL);
-    free(s->lead);
+    free(s->acts);
     free(s->state_fast);
     free(s->state_kv);
-    size_t layers = (size_t)lead_layers(s->m) + 1;
-    s->lead = calloc((size_t)s->n_leads, sizeof *s->lead);
-    BlockActs *acts = calloc((size_t)s->n_leads * layers, sizeof *acts);
+    size_t blocks = s->o.gradient ? (size_t)s->spans * (size_t)lead_layers(s->m) : 0;
+    s->acts = calloc(blocks + 1, sizeof *s->acts);
     s->state_fast = calloc((size_t)segments, sizeof *s->state_fast);
     s->state_kv = calloc((size_t)segments, sizeof *s->state_kv);
-    CHECK(s->lead && acts && s->state_fast && s->state_kv, "out of memory");
-    for (int i = 0; i < s->n_leads; i++) s->lead[i].acts = acts + (size_t)i * layers;
+    CHECK(s->acts && s->state_fast && s->state_kv, "out of memory");
 }
 
-static void try_segment(Sweep *s, int64_t chunks)
+static void try_segment(Sweep *s, int64_t chunks, int remake)
 {
+    s->remake = remake;
     set_segment(s, chunks);
     alloc_tables(s);
     sweep_layout(s, &s->plan);
 }
 
-/* The longest segment whose activations, adapted weights and saved states fit the budget; the
- * shortest when none does. Longer segments mean less recomputation. */
+/* By default as much as the outer optimizer takes, so that the sweep of a long sequence does not
+ * dwarf the model, nor a small model starve its sweep. */
+size_t sweep_budget(const Model *m)
+{
+    size_t least = (size_t)512 << 20, outer = 4 * m->table.size * sizeof(real);
+    int64_t given = m->cfg.training.activation_mb;
+    return given > 0 ? (size_t)given << 20 : outer > least ? outer : least;
+}
+
+/* As little is computed twice as the budget allows: first leading blocks make more and more of
+ * their activations again, then segments get shorter. Where nothing fits, the smallest. */
 static void choose_segment(Sweep *s)
 {
-    const TrainingConfig *t = &s->m->cfg.training;
-    int64_t all = ceil_div(s->o.length, s->chunk), unit = t->inner_remat_freq;
-    if (unit < 1) unit = 1;
-    if (!s->o.gradient) {
-        int64_t spans = SPAN_ROWS / ((int64_t)s->o.batch * s->chunk);
-        try_segment(s, min64(all, spans > 1 ? spans : 1));
-        return;
+    int64_t unit = s->m->cfg.training.inner_remat_freq, chunks = ceil_div(s->o.length, s->chunk);
+    int64_t best = chunks;
+    size_t least = SIZE_MAX, budget = sweep_budget(s->m);
+    int most = ARRAY_LEN(remakes) * lead_layers(s->m);
+    for (;; chunks = ceil_div(ceil_div(chunks, 2), unit) * unit) {
+        for (int remake = 0; remake <= most; remake++) {
+            try_segment(s, chunks, remake);
+            if (s->plan.total <= budget) return;
+        }
+        if (s->plan.total < least) best = chunks;
+        if (best == chunks) least = s->plan.total;
+        if (chunks <= unit) break;
     }
-    size_t budget = (size_t)t->activation_mb << 20;
-    int64_t chunks = all;
-    for (;;) {
-        try_segment(s, chunks);
-        if (s->plan.total <= budget || chunks <= unit) break;
-        chunks = ceil_div(ceil_div(chunks, 2), unit) * unit;
-    }
+    try_segment(s, best, most);
 }
 
 static Sweep *sweep_shape(Model *m, const SweepOptions *o)
@@ -184,9 +267,16 @@ static Sweep *sweep_shape(Model *m, const SweepOptions *o)
     s->kv.layer = calloc((size_t)s->kv.n_layers, sizeof *s->kv.layer);
     int tails = (int)m->cfg.model.num_hidden_layers - lead_layers(m);
     s->tail.acts = calloc((size_t)(tails ? tails : 1), sizeof *s->tail.acts);
-    CHECK(s->kv.layer && s->tail.acts, "out of memory");
+    s->lead.acts = calloc((size_t)lead_layers(m) + 1, sizeof *s->lead.acts);
+    CHECK(s->kv.layer && s->tail.acts && s->lead.acts, "out of memory");
     s->rope_start = -1;
-    choose_segment(s);
+    int64_t spans = SPAN_ROWS / ((int64_t)o->batch * s->chunk), all = ceil_div(o->length, s->chunk);
+    if (o->gradient && o->segment_chunks > 0)
+        try_segment(s, min64(o->segment_chunks, all), o->remake);
+    else if (o->gradient)
+        choose_segment(s);
+    else
+        try_segment(s, min64(all, spans > 1 ? spans : 1), 0);
     return s;
 }
 
@@ -194,7 +284,6 @@ SweepPlan sweep_plan(const Model *m, const SweepOptions *o)
 {
     Sweep *s = sweep_shape((Model *)m, o);
     SweepPlan plan = s->plan;
-    plan.gradients = o->gradient ? m->table.size * sizeof(real) : 0;
     sweep_free(s);
     return plan;
 }
@@ -222,8 +311,8 @@ void sweep_free(Sweep *s)
 {
     if (!s) return;
     if (s->memory) backend_free(s->m->be, s->memory, s->elements);
-    free(s->lead ? s->lead[0].acts : NULL);
-    free(s->lead);
+    free(s->acts);
+    free(s->lead.acts);
     free(s->tail.acts);
     free(s->kv.layer);
     free(s->state_fast);

@@ -1,4 +1,5 @@
-/* Inside of a sweep: shared by sweep_plan.c (sizes and layout) and sweep.c (the passes). */
+/* Inside of a sweep: shared by sweep_plan.c (sizes and layout), sweep.c (the passes) and
+ * sweep_lead.c (those of the leading half). */
 #ifndef TTT_MODEL_SWEEP_STATE_H
 #define TTT_MODEL_SWEEP_STATE_H
 
@@ -20,16 +21,25 @@ struct Sweep {
     size_t elements; /* of memory */
     real *memory;
     KvCache kv;
-    Lead *lead; /* (spans of a segment), or 1 without gradient */
-    int n_leads;
+    Lead lead;        /* without gradient; with it: */
+    BlockActs *acts;  /* (spans of a segment, leading blocks) */
+    int spans;        /* of a segment */
+    int remake;       /* how much is made again instead of kept, see sweep_plan.c */
+    BlockActs shared; /* what is made again, for the span at hand */
+    real *embedded;   /* (B, span, C) */
+    KvRows window;    /* of the leading block at hand: a segment and the rows before it */
+    real *past;       /* keys and values before each segment: (leads, 2, B, past_rows, C) */
+    int64_t past_rows;
+    real *owed; /* gradients for those before the segment: (leads, 2, B, owed_rows, C) */
+    int64_t owed_rows;
     Tail tail;
     BlockScratch scratch;
     real *rope;         /* (segment, D/2, 2) */
     int64_t rope_start; /* position that the table begins at; -1: not made yet */
     real *head_dx;      /* value slot behind the head, kept for the reverse; laid out as x */
-    real *x, *dx;       /* tail's input and its gradient, chunk after chunk: (B, chunk, C) each */
-    real *span_dx;      /* (B, span, C) */
-    real *fast;         /* (segment_chunks + 1, B, P): before each chunk; 1 without gradient */
+    real *x;            /* tail's input, then its gradient, chunk after chunk: (B, chunk, C) each */
+    real *fast;         /* (slots, B, P), see fast_at; 1 without gradient */
+    int64_t stride;     /* of chunks whose weights are kept */
     real *inner_g;      /* (segment_chunks, B, P); 1 without gradient */
     real *inner_norm;   /* (segment_chunks, B) */
     real *v, *u;        /* (B, P): dL/dW after a chunk; the tangent made of it */
@@ -39,6 +49,33 @@ struct Sweep {
     double *losses;            /* (B) of the chunk at hand */
     double *chunk_loss;        /* (B, chunks) */
 };
+
+/* One run's arguments. */
+typedef struct SweepRun {
+    const int32_t *tokens; /* (B, T+1) */
+    double inner_lr;
+    real *gradient;
+    double chunk_weight; /* of one chunk of one sequence in the outer loss */
+    SweepReport *report;
+} SweepRun;
+
+/* inputs (or targets, shift 1) of rows [start, start + M) as (B, M). */
+void sweep_gather(const Sweep *s, const SweepRun *r, int32_t *out, int64_t start, int M, int shift);
+/* Rows [at, at + M) as a span (B, M, C), to or from s->x. */
+void sweep_exchange_x(const Sweep *s, real *span_rows, int64_t at, int M, int64_t segment_start,
+                      bool to_chunks);
+/* Rows [start, start + M) of a window whose row 0 is position `base`. */
+Span sweep_span(const Sweep *s, int64_t start, int M, int64_t segment_start, int64_t base,
+                Reach reach);
+/* With a gradient: a segment through the leading blocks into s->x, and back from there. */
+void sweep_lead_forward(Sweep *s, const SweepRun *r, int64_t index);
+void sweep_lead_backward(Sweep *s, const SweepRun *r, int64_t index);
+
+/* Layers below this one have no KvRows of their own. */
+static inline int first_window(const Sweep *s)
+{
+    return s->o.gradient ? lead_layers(s->m) : 0;
+}
 
 /* Past rows that segment `index` starts with. */
 int64_t sweep_past(const Sweep *s, int64_t index);

@@ -28,22 +28,19 @@ typedef struct KvCache {
     int64_t rows;
 } KvCache;
 
+void kv_rows_layout(KvRows *r, Arena *a, const Model *m, int B, int64_t rows, bool gradients);
 void kv_cache_layout(KvCache *kv, Arena *a, const Model *m, int B, int64_t rows);
 
+/* Where no gradient will be wanted (else sweep_lead.c): all blocks in the storage of one. */
 typedef struct Lead {
     BlockActs *acts; /* (lead_layers) */
     real *embedded;  /* (B, M, C) */
 } Lead;
 
-void lead_layout(Lead *l, Arena *a, const Model *m, int B, int M);
-/* The same where no gradient will be wanted: all blocks in the storage of one. */
 void lead_layout_shared(Lead *l, Arena *a, const Model *m, int B, int M);
 /* Returns the output (B, M, C), which lives in l. */
 real *lead_forward(const Model *m, Lead *l, const KvCache *kv, const Span *s, BlockScratch *scratch,
                    const int32_t *tokens);
-/* dx: gradient of the output, overwritten; outer: the flat gradient, added to. */
-void lead_backward(const Model *m, Lead *l, const KvCache *kv, const Span *s, BlockScratch *scratch,
-                   const int32_t *tokens, real *dx, real *outer);
 
 typedef struct Tail {
     BlockActs *acts; /* (suffix blocks in the loop) */

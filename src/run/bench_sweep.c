@@ -28,9 +28,8 @@ static SweepOptions sweep_options(const BenchWork *w)
 static int train_fits(const BenchWork *w, Err *err)
 {
     TrainPlan plan;
-    TRY(train_plan_make(&plan, w->be, &w->cfg, err));
-    plan.total -= plan.snapshot;
-    plan.snapshot = 0;
+    TRY(train_plan_make(&plan, &w->cfg, w->be->threads, false, err));
+    train_plan_print(&plan);
     return train_plan_check(&plan, &w->cfg, err);
 }
 

@@ -2,6 +2,7 @@
 #include "run/train_plan.h"
 
 #include <stdint.h>
+#include <stdio.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -15,10 +16,17 @@ SweepOptions train_sweep_options(const Config *c)
                           .learn = t->train_mode == TRAIN_META};
 }
 
-int train_plan_make(TrainPlan *out, Backend *be, const Config *c, Err *err)
+/* Beside the arrays: what is resident by now, the libraries' code for products, and each thread's
+ * packed operands (measured: docs/speed.md). */
+static size_t program_bytes(int threads)
+{
+    return mem_peak_rss() + ((size_t)4 << 20) + (size_t)threads * ((size_t)4 << 20);
+}
+
+int train_plan_make(TrainPlan *out, const Config *c, int threads, bool snapshot, Err *err)
 {
     /* A model without weights: the tables are all that a plan looks at. */
-    Model shape = {.cfg = *c, .be = be};
+    Model shape = {.cfg = *c};
     param_table_build(&shape.table, &c->model);
     TRY(inner_table_build(&shape.inner, &shape.table, c, err));
     SweepOptions o = train_sweep_options(c);
@@ -27,11 +35,13 @@ int train_plan_make(TrainPlan *out, Backend *be, const Config *c, Err *err)
                        .weights = block,
                        .gradient = block,
                        .moments = 2 * block,
-                       .snapshot = 2 * block,
+                       .snapshot = snapshot ? 2 * block : 0,
                        .tokens = (size_t)o.batch * (size_t)(o.length + 1) * sizeof(int32_t),
+                       .program = program_bytes(threads),
                        .available = mem_available()};
+    out->floor = sweep_floor_flops(&shape, o.length, true, o.learn);
     out->total = out->sweep.total + out->weights + out->gradient + out->moments + out->snapshot +
-                 out->tokens;
+                 out->tokens + out->program;
     inner_table_free(&shape.inner);
     return 0;
 }
@@ -41,34 +51,102 @@ static double megabytes(size_t bytes)
     return (double)bytes / 1e6;
 }
 
+static double percent_again(const TrainPlan *p)
+{
+    return 100 * p->sweep.again / p->floor;
+}
+
 void train_plan_print(const TrainPlan *p)
 {
     log_info(
-        "memory: %.1f MB of %.0f MB free: weights %.1f, gradient %.1f, moments %.1f, "
-        "checkpoint copy %.1f; a sweep of %lld chunks in %lld segments: activations %.1f, "
-        "windows %.1f, adapted weights %.1f, saved states %.1f, inner gradients %.1f",
+        "memory: %.1f MB in all, %.0f MB free: weights %.1f, gradient %.1f, moments %.1f, "
+        "checkpoint copy %.1f, program %.1f; a sweep of %lld chunks in %lld segments: activations "
+        "%.1f, windows %.1f, adapted weights %.1f, saved states %.1f; %.1f %% of the arithmetic is "
+        "done again to save memory",
         megabytes(p->total), megabytes(p->available), megabytes(p->weights), megabytes(p->gradient),
-        megabytes(p->moments), megabytes(p->snapshot), (long long)p->sweep.chunks,
-        (long long)p->sweep.segments, megabytes(p->sweep.activations), megabytes(p->sweep.windows),
-        megabytes(p->sweep.adapted), megabytes(p->sweep.states), megabytes(p->sweep.gradients));
+        megabytes(p->moments), megabytes(p->snapshot), megabytes(p->program),
+        (long long)p->sweep.chunks, (long long)p->sweep.segments, megabytes(p->sweep.activations),
+        megabytes(p->sweep.windows), megabytes(p->sweep.adapted), megabytes(p->sweep.states),
+        percent_again(p));
+}
+
+/* ------------------------------------------------------------------------------ what would fit */
+
+/* Plans of other settings, held against the same memory. */
+typedef struct Search {
+    const TrainPlan *refused;
+    Config cfg;     /* the setting at hand */
+    TrainPlan plan; /* its plan */
+} Search;
+
+static bool fits(Search *s)
+{
+    Err ignored;
+    const TrainPlan *refused = s->refused;
+    if (train_plan_make(&s->plan, &s->cfg, 0, refused->snapshot > 0, &ignored) < 0) return false;
+    s->plan.total += refused->program - s->plan.program;
+    return s->plan.total <= refused->available;
+}
+
+/* The largest budget of a sweep that fits. */
+static bool fits_with_less(Search *s)
+{
+    TrainingConfig *t = &s->cfg.training;
+    const TrainPlan *p = s->refused;
+    size_t others = p->total - p->sweep.total;
+    if (others >= p->available) return false;
+    t->activation_mb = (int64_t)((p->available - others) >> 20);
+    return t->activation_mb > 0 && fits(s);
+}
+
+static bool fits_in_parts(Search *s)
+{
+    TrainingConfig *t = &s->cfg.training;
+    int64_t given = t->accum_steps;
+    for (t->accum_steps++; t->accum_steps <= t->global_batch_size; t->accum_steps++)
+        if (t->global_batch_size % t->accum_steps == 0 && fits_with_less(s)) return true;
+    t->accum_steps = given;
+    return false;
+}
+
+static bool fits_when_shorter(Search *s)
+{
+    TrainingConfig *t = &s->cfg.training;
+    t->accum_steps = t->global_batch_size;
+    while (t->seq_length >= 2 * s->cfg.model.mini_batch_size) {
+        t->seq_length /= 2;
+        if (fits_with_less(s)) return true;
+    }
+    return false;
 }
 
 int train_plan_check(const TrainPlan *p, const Config *c, Err *err)
 {
     if (p->total <= p->available) return 0;
-    const TrainingConfig *t = &c->training;
-    size_t fixed = p->weights + p->gradient + p->moments + p->snapshot;
-    if (fixed > p->available)
+    Search s = {.refused = p, .cfg = *c};
+    const TrainingConfig *t = &s.cfg.training;
+    char what[160];
+    if (fits_with_less(&s))
+        snprintf(what, sizeof what, "training.activation_mb=%lld", (long long)t->activation_mb);
+    else if (fits_in_parts(&s))
+        snprintf(what, sizeof what, "training.accum_steps=%lld training.activation_mb=%lld",
+                 (long long)t->accum_steps, (long long)t->activation_mb);
+    else if (fits_when_shorter(&s))
+        snprintf(what, sizeof what,
+                 "training.seq_length=%lld training.accum_steps=%lld training.activation_mb=%lld",
+                 (long long)t->seq_length, (long long)t->accum_steps, (long long)t->activation_mb);
+    else
         return err_set(err,
-                       "weights, gradient and optimizer need %.0f MB and only %.0f MB are free; "
-                       "choose a smaller model (model.hidden_size, model.num_hidden_layers, "
-                       "model.vocab_size)",
-                       megabytes(fixed), megabytes(p->available));
+                       "a step needs %.0f MB, weights, gradient and optimizer %.0f MB of them, and "
+                       "only %.0f MB are free; choose a smaller model (model.hidden_size, "
+                       "model.num_hidden_layers, model.vocab_size)",
+                       megabytes(p->total),
+                       megabytes(p->weights + p->gradient + p->moments + p->snapshot),
+                       megabytes(p->available));
     return err_set(
         err,
-        "a step needs %.0f MB (%.0f MB of them for the sweep) and only %.0f MB are free; "
-        "raise training.accum_steps (now %lld, for %lld sequences a batch), or lower "
-        "training.global_batch_size or training.seq_length (now %lld)",
-        megabytes(p->total), megabytes(p->sweep.total), megabytes(p->available),
-        (long long)t->accum_steps, (long long)t->global_batch_size, (long long)t->seq_length);
+        "a step needs %.0f MB, %.0f MB of them for the sweep, and only %.0f MB are free; "
+        "%s would fit (%.0f MB, %.0f %% of the arithmetic done again)",
+        megabytes(p->total), megabytes(p->sweep.total), megabytes(p->available), what,
+        megabytes(s.plan.total), percent_again(&s.plan));
 }

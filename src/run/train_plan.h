@@ -2,6 +2,7 @@
 #ifndef TTT_RUN_TRAIN_PLAN_H
 #define TTT_RUN_TRAIN_PLAN_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/err.h"
@@ -13,16 +14,19 @@ typedef struct TrainPlan {
     size_t weights, gradient, moments;
     size_t snapshot; /* host copy of the moments while a checkpoint is written */
     size_t tokens;   /* one micro-batch */
+    size_t program;  /* what the process holds now, and scratch of its products */
     size_t total;
     size_t available; /* on this machine now */
+    double floor;     /* of arithmetic, multiply-adds x 2 per token */
 } TrainPlan;
 
 /* One micro-batch of a run. */
 SweepOptions train_sweep_options(const Config *c);
-int train_plan_make(TrainPlan *out, Backend *be, const Config *c, Err *err);
+/* threads: of the backend to come. snapshot: checkpoints will be written. */
+int train_plan_make(TrainPlan *out, const Config *c, int threads, bool snapshot, Err *err);
 /* One line on standard error. */
 void train_plan_print(const TrainPlan *p);
-/* Fails when the total is more than there is: with the numbers and what to lower. */
+/* Fails when the total is more than there is: with the numbers, and the setting that would fit. */
 int train_plan_check(const TrainPlan *p, const Config *c, Err *err);
 
 #endif

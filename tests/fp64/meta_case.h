@@ -122,7 +122,8 @@ static Sweep *case_sweep(const MetaCase *c, Model *m, bool gradient, bool learn)
 {
     Sweep *s = NULL;
     Err err = {""};
-    SweepOptions o = {case_batch(c), case_length(c), gradient, learn};
+    SweepOptions o = {
+        .batch = case_batch(c), .length = case_length(c), .gradient = gradient, .learn = learn};
     CHECK(sweep_create(&s, m, &o, &err) == 0, "%s", err.text);
     return s;
 }
