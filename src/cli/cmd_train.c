@@ -86,6 +86,8 @@ static int run(int argc, char **argv)
         {"threads", OPTION_INT, &threads, 1, MAX_THREADS},
         {"fresh", OPTION_FLAG, &jobs.options.fresh, 0, 0},
         {"max-sequences", OPTION_INT, &jobs.options.max_sequences, 1, 1e15},
+        {"submitted", OPTION_TEXT, &jobs.submitted, 0, 0},
+        {"job-id", OPTION_TEXT, &jobs.job_id, 0, 0},
     };
     again_make(again, sizeof again, argc, argv); /* before the operands are moved to the front */
     int n = hydra_flags_parse(argc, argv, &jobs.hydra, table, ARRAY_LEN(table));
@@ -93,7 +95,10 @@ static int run(int argc, char **argv)
     jobs.options.threads = (int)threads;
     jobs.overrides = (const char *const *)(argv + 1);
     jobs.n_overrides = n;
-    return train_jobs_run(&jobs, &err) < 0 ? command_fail("train", &err) : EXIT_DONE;
+    if (jobs.submitted && (n > 0 || hydra_flags_show(&jobs.hydra)))
+        return options_usage("train", "--submitted takes nothing else: the file holds all of it");
+    if (train_jobs_run(&jobs, &err) < 0) return command_fail("train", &err);
+    return jobs.interrupted ? EXIT_AGAIN : EXIT_DONE;
 }
 
 const Command command_train = {
