@@ -59,6 +59,7 @@ static void start_print(FILE *out, const SlurmBody *b)
         fputs("ttt_id=$SLURM_JOB_ID\nttt_job=$ttt_jobs/0\n", out);
     folder_print(out, b->folder);
     fputs("mkdir -p \"$ttt_log\" || exit 1\n"
+          "ttt_timeouts=$ttt_log/${ttt_id}_timeouts\n"
           "ttt_log=$ttt_log/${ttt_id}_0_log\n",
           out);
     fprintf(out, "exec >>\"$ttt_log.out\" 2>>\"$ttt_log.%s\"\n", b->one_log ? "out" : "err");
@@ -101,14 +102,14 @@ static void after_print(FILE *out, const SlurmBody *b)
     fprintf(out,
             "ttt_preempted=$(squeue -h -j \"$ttt_id\" -O PreemptTime | tr -d ' ')\n"
             "if [ \"${ttt_preempted:-N/A}\" = N/A ] && [ $((SECONDS + %lld)) -ge %lld ]; then\n"
-            "    ttt_count=$(cat \"$ttt_job.timeouts\" 2>/dev/null) || ttt_count=0\n"
+            "    ttt_count=$(cat \"$ttt_timeouts\" 2>/dev/null) || ttt_count=0\n"
             "    if [ \"$ttt_count\" -ge %lld ]; then\n"
             "        ttt_say \"out of time, $ttt_count times queued again (\"\\\n"
             "            \"hydra.launcher.max_num_timeout=%lld); saved; to go on: sbatch\"\\\n"
             "            \"$ttt_jobs/submission.sh\"\n"
             "        exit 1\n"
             "    fi\n"
-            "    echo $((ttt_count + 1)) >\"$ttt_job.timeouts\"\n"
+            "    echo $((ttt_count + 1)) >\"$ttt_timeouts\"\n"
             "fi\n",
             b->signal_s + SIGNAL_EARLY_S, b->limit_s, b->max_timeouts, b->max_timeouts);
     fputs(
