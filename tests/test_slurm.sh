@@ -70,12 +70,13 @@ grep -qx '#SBATCH --array=0-2%2' $script || problem "no array in $script"
 for bad in 'hydra.launcher.nodes=4|nodes = 4: one run is one process' \
     'hydra.launcher.tasks_per_node=2|tasks_per_node = 2: one run' \
     '+hydra.launcher.partitoin=x|did you mean .partition' \
-    '+hydra.launcher.additional_parameters={array: 1}|made by the launcher' \
-    'hydra/launcher=submitit_local|it has no other launcher' '--fresh|would start a job over' \
+    '+hydra.launcher.additional_parameters={output: x}|made by the launcher' \
+    '--fresh|would start a job over' \
     'model.hidden_size=wide|takes an integer'; do
     expect 1 "${bad#*|}" "${slurm[@]}" hydra.sweep.dir=refused "${bad%%|*}"
     [ "$(wc -l <err)" -eq 1 ] || problem "not one line: $(cat err)"
 done
+expect 1 "it has no other launcher" "$ttt" train -m hydra/launcher=submitit_local "${tiny[@]}" hydra.sweep.dir=refused
 [ ! -e refused ] || problem "a refused sweep leaves a folder"
 expect 0 'hydra.launcher.gpus_per_task: asks Slurm for GPUs' "${slurm[@]}" hydra.sweep.dir=gpu hydra.launcher.gpus_per_task=1
 

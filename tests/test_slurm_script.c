@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -153,10 +154,12 @@ static void bad_values_name_their_key(void **state)
     expect_refusal("additional_parameters: 3", "additional_parameters takes a map");
     expect_refusal("additional_parameters: {time: 3}", "there is hydra.launcher.timeout_min");
     expect_refusal("additional_parameters: {job_name: 3}", "there is hydra.launcher.name");
-    expect_refusal("additional_parameters: {array: 1-3}", "'array' is made by the launcher");
+    expect_refusal("additional_parameters: {array: 1-3}",
+                   "there is hydra.launcher.array_parallelism");
+    expect_refusal("additional_parameters: {open_mode: x}", "is made by the launcher");
     expect_refusal("additional_parameters: {'a b': 3}", "'a b' is no option");
     expect_refusal("additional_parameters: {-x: 3}", "'-x' is no option");
-    expect_refusal("additional_parameters: {'a\n#SBATCH': 3}", "is no option");
+    expect_refusal("additional_parameters: {\"a\\n#SBATCH\": 3}", "is no option");
     expect_refusal("additional_parameters: {x: [1]}", "additional_parameters.x takes");
     expect_refusal("additional_parameters: {x: false}", "additional_parameters.x takes");
     expect_refusal("additional_parameters: {x: \"a\\nb\"}", "additional_parameters.x holds");

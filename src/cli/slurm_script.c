@@ -57,8 +57,8 @@ static const SlurmKey table[] = {
 };
 
 /* Options that the script's own lines stand on. */
-static const char *const kept[] = {"array", "output", "error",  "open-mode",   "requeue",
-                                   "wrap",  "chdir",  "ntasks", "export-file", "parsable"};
+static const char *const kept[] = {"output", "error",  "open-mode",   "requeue", "wrap",
+                                   "chdir",  "ntasks", "export-file", "parsable"};
 
 const SlurmKey *slurm_keys(int *n)
 {

@@ -15,6 +15,7 @@
 #include "cli/submitted.h"
 #include "model/config.h"
 #include "model/config_tree.h"
+#include "run/history.h"
 #include "run/train_folder.h"
 
 enum { MAX_OVERRIDES = 1024 };
@@ -164,7 +165,9 @@ static void job_say(HyConfig *h, const HyNode *job, long num, long n)
     const char *line = "";
     for (const HyNode *x = job->first; x; x = x->next)
         line = hy_format(h->arena, "%s %s", line, x->text);
-    log_info("ttt train: job %ld of %ld:%s", num + 1, n, line);
+    char *shown = command_redact(line);
+    log_info("ttt train: job %ld of %ld:%s", num + 1, n, shown);
+    free(shown);
 }
 
 static int multirun_keep(Sweeping *s, Err *err)
