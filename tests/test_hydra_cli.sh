@@ -144,7 +144,7 @@ expect 1 "2 of 2 jobs failed; the first: .*nowhere" "$ttt" train -m $experiment 
 refuse "training.model_seed = x is not allowed" "$ttt" train -m $experiment training.model_seed=1,x
 refuse "add -m" "$ttt" train $experiment training.model_seed=1,2
 refuse "hydra's own keys cannot be swept" "$ttt" train -m $experiment hydra.job.name=a,b
-refuse "it has no other launcher|Slurm|sbatch" "$ttt" train -m +deploy=submitit $experiment "${tiny[@]}" hydra.sweep.dir=sl training.model_seed=1
+expect 1 "no sbatch on the PATH" env PATH="$work/none" "$ttt" train +deploy=submitit $experiment "${tiny[@]}" hydra.sweep.dir=sl training.model_seed=1
 
 [ $failures -eq 0 ] && echo "all as expected" || echo "$failures problems"
 exit $((failures > 0))

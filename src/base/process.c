@@ -14,20 +14,24 @@
 
 extern char **environ;
 
-static bool child_start(pid_t *pid, const char *const *argv, int output)
+/* 0, or the error's number. */
+static int child_start(pid_t *pid, const char *const *argv, int output, bool with_errors)
 {
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
-    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+    if (with_errors)
+        posix_spawn_file_actions_adddup2(&actions, output, STDERR_FILENO);
+    else
+        posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
     union {
         const char *const *in;
         char *const *out;
     } words = {.in = argv}; /* posix_spawn does not write to them */
     int code = posix_spawnp(pid, argv[0], &actions, NULL, words.out, environ);
     posix_spawn_file_actions_destroy(&actions);
-    return code == 0;
+    return code;
 }
 
 /* Reads to the end, keeping what fits; false when the time is over first. */
@@ -49,22 +53,38 @@ static bool read_until(int fd, double deadline, char *out, size_t size)
         used += kept;
     }
     out[used] = '\0';
-    out[strcspn(out, "\r\n")] = '\0';
     return true;
 }
 
-bool process_first_line(const char *const *argv, double seconds, char *out, size_t size)
+static int child_run(const char *const *argv, double seconds, bool with_errors, char *out,
+                     size_t size)
 {
     int ends[2], status = 1;
     pid_t pid;
     out[0] = '\0';
-    if (pipe2(ends, O_CLOEXEC) != 0) return false;
-    bool started = child_start(&pid, argv, ends[1]);
+    if (pipe2(ends, O_CLOEXEC) != 0) return -1;
+    int code = child_start(&pid, argv, ends[1], with_errors);
     close(ends[1]);
-    bool read = started && read_until(ends[0], time_now() + seconds, out, size);
+    bool read = code == 0 && read_until(ends[0], time_now() + seconds, out, size);
     close(ends[0]);
-    if (!started) return false;
+    if (code != 0) {
+        errno = code;
+        return -1;
+    }
     if (!read) kill(pid, SIGKILL);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR) continue;
-    return read && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    errno = read ? ECHILD : ETIMEDOUT;
+    return read && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+bool process_first_line(const char *const *argv, double seconds, char *out, size_t size)
+{
+    int status = child_run(argv, seconds, false, out, size);
+    out[status < 0 ? 0 : strcspn(out, "\r\n")] = '\0';
+    return status == 0;
+}
+
+int process_output(const char *const *argv, double seconds, char *out, size_t size)
+{
+    return child_run(argv, seconds, true, out, size);
 }

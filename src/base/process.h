@@ -1,4 +1,4 @@
-/* Running another program for its first line of output. */
+/* Running another program for its output. */
 #ifndef TTT_BASE_PROCESS_H
 #define TTT_BASE_PROCESS_H
 
@@ -9,5 +9,8 @@
  * error is dropped. Waits at most `seconds`, then kills it. True when it ended with status 0; out
  * has its first line without the line end, "" when it wrote none. */
 bool process_first_line(const char *const *argv, double seconds, char *out, size_t size);
+/* All that it says, standard error too, as far as it fits. Returns the exit status; -1 with errno
+ * set when it could not be started (ENOENT: there is none), was killed, or took too long. */
+int process_output(const char *const *argv, double seconds, char *out, size_t size);
 
 #endif

@@ -14,9 +14,9 @@ static const char help[] =
     "Trains a model as configured, into <exp_dir>/<exp_folder>/<exp_name>/: model/ (for eval, "
     "read\n"
     "and generate), log.jsonl (a line per step), checkpoints/, summary.json, config.yaml.\n"
-    "Run the same command again to go on from the newest whole checkpoint, bit for bit. Ctrl-C "
-    "and\n"
-    "SIGTERM finish the step and save.\n"
+    "Run the same command again to go on from the newest whole checkpoint, bit for bit. "
+    "Ctrl-C,\n"
+    "SIGTERM and SIGUSR2 finish the step and save.\n"
     "\n"
     "  OVERRIDES         a.b=c sets a key, +experiment=NAME takes an experiment; `ttt help "
     "config`\n"
@@ -24,7 +24,10 @@ static const char help[] =
     "results\n"
     "  --fresh           start over; the old run folder is kept as NAME.old-1\n"
     "  -m, --multirun    run every combination of a=1,2 b=range(3) one after the other, each in\n"
-    "                    hydra.sweep.dir/hydra.sweep.subdir\n"
+    "                    hydra.sweep.dir/hydra.sweep.subdir; with "
+    "hydra/launcher=submitit_slurm\n"
+    "                    they become an array of Slurm, which saves, requeues and goes on by\n"
+    "                    itself (docs/slurm.md)\n"
     "Hydra's own flags (docs/hydra.md):\n"
     "  -cn, --config-name NAME  the primary configuration (config)\n"
     "  -cp, --config-path DIR   the folder it is in, instead of ttt's own\n"
@@ -37,6 +40,9 @@ static const char help[] =
     "given;\n"
     "its .hydra/ holds config.yaml, hydra.yaml and overrides.yaml.\n"
     "  --max-sequences N with training.eval_mode=true: score at most N sequences\n"
+    "  --submitted FILE  run a job that was submitted, as its script does; --job-id ID is what "
+    "Slurm\n"
+    "                    calls it; exit status 75 when a signal ended it early\n"
     "\n"
     "Kept checkpoints: every training.save_milestone_freq steps one is written; the newest two "
     "and\n"
@@ -86,6 +92,8 @@ static int run(int argc, char **argv)
         {"threads", OPTION_INT, &threads, 1, MAX_THREADS},
         {"fresh", OPTION_FLAG, &jobs.options.fresh, 0, 0},
         {"max-sequences", OPTION_INT, &jobs.options.max_sequences, 1, 1e15},
+        {"submitted", OPTION_TEXT, &jobs.submitted, 0, 0},
+        {"job-id", OPTION_TEXT, &jobs.job_id, 0, 0},
     };
     again_make(again, sizeof again, argc, argv); /* before the operands are moved to the front */
     int n = hydra_flags_parse(argc, argv, &jobs.hydra, table, ARRAY_LEN(table));
@@ -93,7 +101,10 @@ static int run(int argc, char **argv)
     jobs.options.threads = (int)threads;
     jobs.overrides = (const char *const *)(argv + 1);
     jobs.n_overrides = n;
-    return train_jobs_run(&jobs, &err) < 0 ? command_fail("train", &err) : EXIT_DONE;
+    if (jobs.submitted && (n > 0 || hydra_flags_show(&jobs.hydra)))
+        return options_usage("train", "--submitted takes nothing else: the file holds all of it");
+    if (train_jobs_run(&jobs, &err) < 0) return command_fail("train", &err);
+    return jobs.interrupted ? EXIT_AGAIN : EXIT_DONE;
 }
 
 const Command command_train = {

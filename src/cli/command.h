@@ -4,7 +4,8 @@
 
 #include "base/err.h"
 
-enum { EXIT_DONE = 0, EXIT_FAULT = 1, EXIT_USAGE = 2 };
+/* AGAIN: a submitted job was interrupted and has saved; the same command goes on. */
+enum { EXIT_DONE = 0, EXIT_FAULT = 1, EXIT_USAGE = 2, EXIT_AGAIN = 75 };
 
 typedef struct Command {
     const char *name;

@@ -11,8 +11,11 @@
 #include "base/log.h"
 #include "base/names.h"
 #include "cli/hydra_keep.h"
+#include "cli/slurm_launch.h"
+#include "cli/submitted.h"
 #include "model/config.h"
 #include "model/config_tree.h"
+#include "run/history.h"
 #include "run/train_folder.h"
 
 enum { MAX_OVERRIDES = 1024 };
@@ -85,7 +88,10 @@ static int run_single(TrainJobs *jobs, HyConfig *h, Err *err)
     TRY(config_make(&cfg, h, err));
     TRY(run_dir(h, &folder, err));
     const char *idle = config_idle(h);
+    bool slurm;
     if (idle) log_info("ttt train: %s", idle);
+    if (slurm_launch_wanted(h, &slurm, err) == 0 && slurm)
+        log_info("ttt train: this one run stays on this machine; -m hands it to Slurm");
     return run(jobs, h, &cfg, folder, err);
 }
 
@@ -95,7 +101,8 @@ typedef struct Sweeping {
     TrainJobs *jobs;
     HyOptions options;
     HyConfig *master;
-    const char *dir; /* of the sweep */
+    const char *dir;    /* of the sweep */
+    SlurmLaunch *slurm; /* NULL: jobs run here */
     const char *fixed[MAX_OVERRIDES];
     int n_fixed;
     int failed;
@@ -129,19 +136,26 @@ static int job_compose(Sweeping *s, HyConfig *h, const HyNode *job, long num, Er
     return hy_compose(h, &s->options, err);
 }
 
+/* Fills cfg and the job's folder, sweep.dir/sweep.subdir. */
+static int job_open(HyConfig *h, Config *cfg, const char *dir, char folder[PATH_MAX], Err *err)
+{
+    TRY(config_make(cfg, h, err));
+    const char *subdir = hy_config_text(h, "hydra.sweep.subdir", err);
+    return subdir ? path_join(folder, PATH_MAX, dir, subdir, err) : -1;
+}
+
 static int job_run(Sweeping *s, const HyNode *job, long num, bool check_only, Err *err)
 {
     HyConfig h;
     Config cfg;
     char folder[PATH_MAX];
     int rc = job_compose(s, &h, job, num, err);
-    if (rc == 0) rc = config_make(&cfg, &h, err);
-    const char *subdir = rc == 0 ? hy_config_text(&h, "hydra.sweep.subdir", err) : NULL;
-    if (!subdir) rc = -1;
-    if (rc == 0) rc = path_join(folder, sizeof folder, s->dir, subdir, err);
+    if (rc == 0) rc = job_open(&h, &cfg, s->dir, folder, err);
     const char *idle = rc == 0 && num == 0 && !check_only ? config_idle(&h) : NULL;
     if (idle) log_info("ttt train: %s", idle);
-    if (rc == 0 && !check_only) rc = run(s->jobs, &h, &cfg, folder, err);
+    if (rc == 0 && !check_only)
+        rc = s->slurm ? slurm_launch_add(s->slurm, &h, num, err)
+                      : run(s->jobs, &h, &cfg, folder, err);
     hy_config_free(&h);
     return rc;
 }
@@ -151,7 +165,9 @@ static void job_say(HyConfig *h, const HyNode *job, long num, long n)
     const char *line = "";
     for (const HyNode *x = job->first; x; x = x->next)
         line = hy_format(h->arena, "%s %s", line, x->text);
-    log_info("ttt train: job %ld of %ld:%s", num + 1, n, line);
+    char *shown = command_redact(line);
+    log_info("ttt train: job %ld of %ld:%s", num + 1, n, shown);
+    free(shown);
 }
 
 static int multirun_keep(Sweeping *s, Err *err)
@@ -162,14 +178,6 @@ static int multirun_keep(Sweeping *s, Err *err)
     TRY(dir_make(s->dir, err));
     TRY(path_join(path, sizeof path, s->dir, "multirun.yaml", err));
     return file_write_atomic(path, text, strlen(text), err);
-}
-
-static int launcher_check(HyConfig *h, Err *err)
-{
-    const HyNode *target = hy_find(h->hydra, "launcher._target_");
-    if (target && target->kind == HY_TEXT && strcmp(target->text, "ttt.basic") == 0) return 0;
-    return err_set(err, "this program runs the jobs of a sweep itself (hydra/launcher=basic); it "
-                        "has no other launcher");
 }
 
 static int jobs_run(Sweeping *s, const HyNode *jobs, Err *err)
@@ -196,20 +204,61 @@ static int jobs_run(Sweeping *s, const HyNode *jobs, Err *err)
     return err_set(err, "%d of %ld jobs failed; the first: %.1500s", s->failed, n, s->first.text);
 }
 
+static int jobs_submit(Sweeping *s, const HyNode *jobs, Err *err)
+{
+    long num = 0;
+    for (const HyNode *job = jobs->first; job; job = job->next) {
+        job_say(s->master, job, num, s->slurm->n);
+        TRY(job_run(s, job, num++, false, err));
+    }
+    return slurm_launch_submit(s->slurm, err);
+}
+
 static int sweep_run(Sweeping *s, Err *err)
 {
     long num = 0;
+    bool to_slurm;
+    SlurmLaunch slurm;
     const HyNode *jobs = hy_sweep(s->master, err);
     if (!jobs) return -1;
-    TRY(launcher_check(s->master, err));
+    TRY(slurm_launch_wanted(s->master, &to_slurm, err));
     TRY(fixed_take(s, err));
     s->dir = hy_config_text(s->master, "hydra.sweep.dir", err);
     if (!s->dir) return -1;
+    if (to_slurm) {
+        TRY(slurm_launch_open(&slurm, s->master, s->dir, hy_count(jobs), &s->jobs->options, err));
+        s->slurm = &slurm;
+    }
     for (const HyNode *job = jobs->first; job; job = job->next) /* before any of them starts */
         TRY(job_run(s, job, num++, true, err));
     TRY(multirun_keep(s, err));
     log_info("ttt train: %ld jobs, in %s", num, s->dir);
-    return jobs_run(s, jobs, err);
+    return s->slurm ? jobs_submit(s, jobs, err) : jobs_run(s, jobs, err);
+}
+
+/* --- a job that was submitted ------------------------------------------------------------------*/
+
+/* Does what its file says, as often as it is started. */
+static int job_of_file(TrainJobs *jobs, HyConfig *h, Err *err)
+{
+    Config cfg;
+    char folder[PATH_MAX];
+    TRY(submitted_read(jobs->submitted, h, &jobs->options, err));
+    if (jobs->job_id) hy_put(h->arena, h->hydra, "job.id", hy_new_text(h->arena, jobs->job_id));
+    const char *dir = hy_config_text(h, "hydra.sweep.dir", err);
+    if (!dir) return -1;
+    TRY(job_open(h, &cfg, dir, folder, err));
+    jobs->options.unattended = true;
+    jobs->options.interrupted = &jobs->interrupted;
+    return run(jobs, h, &cfg, folder, err);
+}
+
+static int run_submitted(TrainJobs *jobs, Err *err)
+{
+    HyConfig h;
+    int rc = job_of_file(jobs, &h, err);
+    hy_config_free(&h);
+    return rc;
 }
 
 /* --- what is asked for -------------------------------------------------------------------------*/
@@ -228,16 +277,31 @@ static int ask(TrainJobs *jobs, HyConfig *h, const HyOptions *o, Err *err)
     return rc;
 }
 
+/* Composes; hydra.mode of the configuration asks for a sweep as -m does. */
+static int compose(TrainJobs *jobs, HyConfig *h, HyOptions *o, Err *err)
+{
+    bool open = !jobs->hydra.multirun && !jobs->hydra.run && !hydra_flags_show(&jobs->hydra);
+    o->multirun = open || jobs->hydra.multirun;
+    TRY(hy_compose(h, o, err));
+    if (!open || h->wants_multirun) {
+        jobs->hydra.multirun = o->multirun;
+        return 0;
+    }
+    hy_config_free(h);
+    o->multirun = false;
+    return hy_compose(h, o, err);
+}
+
 int train_jobs_run(TrainJobs *jobs, Err *err)
 {
+    if (jobs->submitted) return run_submitted(jobs, err);
     HyConfig h = {0};
     HydraPlace place;
     char *base = config_base();
     HyOptions o = config_options("", base, jobs->overrides, jobs->n_overrides);
     o.job = "train";
-    o.multirun = jobs->hydra.multirun;
     int rc = hydra_place(&o, &place, &jobs->hydra, err);
-    if (rc == 0) rc = hy_compose(&h, &o, err);
+    if (rc == 0) rc = compose(jobs, &h, &o, err);
     if (rc == 0) rc = ask(jobs, &h, &o, err);
     hy_config_free(&h);
     free(base);

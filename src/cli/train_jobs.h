@@ -10,6 +10,8 @@ typedef struct TrainJobs {
     TrainOptions options;
     const char *const *overrides;
     int n_overrides;
+    const char *submitted, *job_id; /* a job's file, and what Slurm calls it; NULL: no such job */
+    bool interrupted;               /* the run was, and has saved */
 } TrainJobs;
 
 /* Runs what is asked for, or shows it. */

@@ -267,6 +267,8 @@ static int compose(HyConfig *c, const HyOptions *o, Err *err)
     TRY(values_apply(c, &e));
     c->hydra = hy_get(c->all, "hydra");
     if (!c->hydra || c->hydra->kind != HY_MAP) return err_set(err, "the key 'hydra' is taken");
+    const HyNode *mode = hy_get(c->hydra, "mode");
+    c->wants_multirun = mode && mode->kind == HY_TEXT && strcmp(mode->text, "MULTIRUN") == 0;
     hydra_tell(c, o);
     c->job = hy_copy(c->arena, c->all);
     if (!c->job) return hy_check_size(c->arena, err);

@@ -20,10 +20,11 @@ typedef struct HyOptions {
 } HyOptions;
 
 typedef struct HyConfig {
-    HyArena *arena; /* owns all that follows */
-    HyNode *all;    /* the tree with its hydra node */
-    HyNode *job;    /* the tree without it */
-    HyNode *hydra;  /* in `all` */
+    HyArena *arena;      /* owns all that follows */
+    HyNode *all;         /* the tree with its hydra node */
+    HyNode *job;         /* the tree without it */
+    HyNode *hydra;       /* in `all` */
+    bool wants_multirun; /* hydra.mode is MULTIRUN where nobody has said -m */
     HyRepo repo;
     HyDefaults defaults;
     HyOverride *override;

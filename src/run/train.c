@@ -35,23 +35,32 @@ static void on_stop(int signal_number)
     if (write(STDERR_FILENO, text, sizeof text - 1) < 0) stop_asked = signal_number;
 }
 
-typedef struct StopSignals {
-    struct sigaction interrupt, terminate; /* as they were */
-} StopSignals;
-
-static void stop_watch(StopSignals *old)
+/* A scheduler's signals may come again and again; they all mean this one stop. */
+static void on_stop_unattended(int signal_number)
 {
-    struct sigaction action = {.sa_handler = on_stop, .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
-    sigemptyset(&action.sa_mask);
-    stop_asked = 0;
-    sigaction(SIGINT, &action, &old->interrupt);
-    sigaction(SIGTERM, &action, &old->terminate);
+    stop_asked = signal_number;
 }
 
-static void stop_unwatch(const StopSignals *old)
+static const int stop_signals[] = {SIGINT, SIGTERM, SIGUSR2};
+
+typedef struct StopSignals {
+    struct sigaction old[ARRAY_LEN(stop_signals)]; /* as they were */
+} StopSignals;
+
+static void stop_watch(StopSignals *s, bool unattended)
 {
-    sigaction(SIGINT, &old->interrupt, NULL);
-    sigaction(SIGTERM, &old->terminate, NULL);
+    struct sigaction action = {.sa_handler = unattended ? on_stop_unattended : on_stop,
+                               .sa_flags = (int)SA_RESTART};
+    if (!unattended) action.sa_flags |= (int)SA_RESETHAND;
+    sigemptyset(&action.sa_mask);
+    stop_asked = 0;
+    for (int i = 0; i < ARRAY_LEN(stop_signals); i++)
+        sigaction(stop_signals[i], &action, &s->old[i]);
+}
+
+static void stop_unwatch(const StopSignals *s)
+{
+    for (int i = 0; i < ARRAY_LEN(stop_signals); i++) sigaction(stop_signals[i], &s->old[i], NULL);
 }
 
 /* ---- training section --------------------------------------------------------------------------
@@ -204,11 +213,11 @@ static int trainer_run(Trainer *t, const TrainOptions *options, Err *err)
     if (t->state.step >= end)
         log_info("ttt train: already at step %lld of %lld; raise training.total_steps to go on",
                  (long long)t->state.step, (long long)end);
-    stop_watch(&old);
+    if (!options->unattended) stop_watch(&old, false);
     int status = loop_run(t, err);
     if (status == 0 && eval_due(t)) trainer_evaluate(t, &stop_asked); /* missing since a kill */
     bool interrupted = stop_asked && t->state.step < end;
-    stop_unwatch(&old);
+    if (!options->unattended) stop_unwatch(&old);
     if (status < 0) {
         loop_failed(t, err);
         return run_end(t, "failed", err->text);
@@ -227,7 +236,9 @@ static int trainer_run(Trainer *t, const TrainOptions *options, Err *err)
 int train_run(const Config *cfg, const TrainOptions *options, Err *err)
 {
     Trainer t;
+    StopSignals unused;
     if (cfg->training.eval_mode) return eval_mode_run(cfg, options, err);
+    if (options->unattended) stop_watch(&unused, true); /* from here to the end of the process */
     TRY(trainer_open(&t, cfg, options, err));
     int status = trainer_run(&t, options, err);
     trainer_close(&t);

@@ -18,11 +18,12 @@ typedef struct TrainOptions {
     int n_files;
     int64_t max_sequences; /* of training.eval_mode; 0: all of the split */
     bool *interrupted;     /* set when a signal ended the run early; may be NULL */
+    bool unattended;       /* a scheduler sends the signals, and repeats them without meaning it */
 } TrainOptions;
 
 /* With training.eval_mode: see eval_mode.h. Else it runs until training.total_steps (or
- * break_step), or until SIGINT or SIGTERM: then it finishes the step, saves and returns 0 too.
- * Progress and the summary go to standard error. */
+ * break_step), or until SIGINT, SIGTERM or SIGUSR2: then it finishes the step, saves and returns 0
+ * too. Progress and the summary go to standard error. */
 int train_run(const Config *cfg, const TrainOptions *options, Err *err);
 
 #endif
