@@ -1,4 +1,5 @@
 /* How much memory a sweep takes, how long a segment may be, and where everything lies. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -246,24 +247,29 @@ size_t sweep_budget(const Model *m)
     return given > 0 ? (size_t)given << 20 : outer > least ? outer : least;
 }
 
-/* As little is computed twice as the budget allows: first leading blocks make more and more of
- * their activations again, then segments get shorter. Where nothing fits, the smallest. */
+/* As little is done again as the budget allows. Leading blocks make more and more of their
+ * activations again, or segments get shorter, or both; where nothing fits, the smallest. */
 static void choose_segment(Sweep *s)
 {
     int64_t unit = s->m->cfg.training.inner_remat_freq, chunks = ceil_div(s->o.length, s->chunk);
+    int most = ARRAY_LEN(remakes) * lead_layers(s->m), remake = most;
     int64_t best = chunks;
+    double again = INFINITY;
     size_t least = SIZE_MAX, budget = sweep_budget(s->m);
-    int most = ARRAY_LEN(remakes) * lead_layers(s->m);
     for (;; chunks = ceil_div(ceil_div(chunks, 2), unit) * unit) {
-        for (int remake = 0; remake <= most; remake++) {
-            try_segment(s, chunks, remake);
-            if (s->plan.total <= budget) return;
+        int i = 0;
+        for (try_segment(s, chunks, i); i < most && s->plan.total > budget; i++)
+            try_segment(s, chunks, i + 1);
+        bool fits = s->plan.total <= budget;
+        if (fits ? s->plan.again < again : s->plan.total < least && again == INFINITY) {
+            best = chunks;
+            remake = i;
+            least = s->plan.total;
+            if (fits) again = s->plan.again;
         }
-        if (s->plan.total < least) best = chunks;
-        if (best == chunks) least = s->plan.total;
         if (chunks <= unit) break;
     }
-    try_segment(s, best, most);
+    try_segment(s, best, remake);
 }
 
 static Sweep *sweep_shape(Model *m, const SweepOptions *o)
