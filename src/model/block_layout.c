@@ -54,7 +54,7 @@ void block_acts_layout_again(BlockActs *acts, Arena *a, const Model *m, int laye
                              const BlockActs *shared, ActSet again)
 {
     size_t rows = (size_t)B * (size_t)M;
-    *acts = (BlockActs){.again = again};
+    *acts = (BlockActs){.again = again & ~act_bit(A_OUT)};
     for (int i = 0; i < N_ACTS; i++) {
         if (!act_present(m, layer, i) || i == A_K) continue;
         acts->room[i].v =

@@ -87,7 +87,7 @@ static const ConfigKey rows[] = {
     {"training.activation_mb", KEY_INT, TRAINING(activation_mb), 0, 1e9, "0", 0,
      "Memory in MiB that one sweep may fill; more is computed again where it needs more. 0: as "
      "much "
-     "as weights, gradient and moments take, at least 512. Ours."},
+     "as weights, gradient and moments take, at least 560. Ours."},
     {"training.optimizer_outer.optimizer_type", KEY_ENUM, TRAINING(optimizer_outer.optimizer_type),
      0, 0, "adamw", optimizers, "Optimizer of the initial weights."},
     {"training.optimizer_outer.init_lr", KEY_FLOAT, TRAINING(optimizer_outer.init_lr), 0, 1e30,

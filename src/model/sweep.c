@@ -222,10 +222,10 @@ static void exchange_state(Sweep *s, int64_t index, bool save)
 
 /* ------------------------------------------------------------------------------ reverse */
 
-/* Gradient rows of keys and values start at position (segment start - its past). */
-static void place_gradients(Sweep *s, int64_t index)
+/* Gradient rows of keys and values start with the first one that the chunk sees. */
+static void place_gradients(Sweep *s, int64_t start)
 {
-    int64_t base = index * s->segment - min64(s->history, index * s->segment);
+    int64_t base = start - min64(s->history, start);
     for (int l = first_window(s); l < s->kv.n_layers; l++)
         s->kv.layer[l].grad_shift = (int)(base - s->kv_base);
 }
@@ -239,13 +239,14 @@ static void clear_gradients(Sweep *s)
     }
 }
 
-/* What segment `index` owes to the rows before it moves to where segment index-1 has those rows. */
-static void retreat_gradients(Sweep *s, int64_t index)
+/* What the chunk at `start` owes to rows before it moves to where the chunk before has them. */
+static void retreat_gradients(Sweep *s, int64_t start)
 {
     size_t C = hidden(s);
-    int64_t start = index * s->segment, past = min64(s->history, start);
-    int64_t before = start - s->segment, base = before - min64(s->history, before);
+    int64_t past = min64(s->history, start);
+    int64_t before = start - s->chunk, base = before - min64(s->history, before);
     size_t to = (size_t)(start - past - base) * C, n = (size_t)past * C;
+    if (to == 0) return;
     for (int l = first_window(s); l < s->kv.n_layers; l++)
         for (int b = 0; b < s->o.batch; b++) {
             KvRows *kv = &s->kv.layer[l];
@@ -267,13 +268,13 @@ static void reverse_chunk(Sweep *s, const SweepRun *r, int64_t start, int M, int
     const OptimizerConfig *inner = &s->m->cfg.training.optimizer_inner;
     int64_t local = (start - segment_start) / s->chunk, chunk = start / s->chunk;
     bool moves = s->learn && chunk < s->plan.chunks - 1;
+    real *u = inner_g_at(s, local); /* in the place of g, which nothing needs any more */
     size_t at = (size_t)(start - segment_start) * (size_t)s->o.batch * hidden(s);
     Span span = sweep_span(s, start, M, segment_start, s->kv_base, tail_reach(s->m));
     if (moves)
-        s->m->be->ops->inner_sgd_backward(s->m->be, s->u, s->v, inner_g_at(s, local),
-                                          inner_norm_at(s, local), s->o.batch, s->m->inner.size,
-                                          r->inner_lr, inner->clip_gradient);
-    TailPass p = tail_pass(s, &span, fast_at(s, local), moves ? s->u : NULL);
+        s->m->be->ops->inner_sgd_backward(s->m->be, u, s->v, u, inner_norm_at(s, local), s->o.batch,
+                                          s->m->inner.size, r->inner_lr, inner->clip_gradient);
+    TailPass p = tail_pass(s, &span, fast_at(s, local), moves ? u : NULL);
     if (moves) {
         p.head_dx = s->head_dx + at;
         p.head_dx_known = true;
@@ -299,13 +300,14 @@ static void reverse_segment(Sweep *s, const SweepRun *r, int64_t index)
 {
     int64_t start = index * s->segment, end = min64(start + s->segment, s->o.length);
     profile_phase(s->m->be, PHASE_REVERSE);
-    place_gradients(s, index);
     int64_t last = (end - start - 1) / s->chunk;
     for (int64_t local = last; local >= 0; local--) {
         int64_t at = start + local * s->chunk;
         bool last_of_group = local % s->stride == s->stride - 1;
         if (s->learn && last_of_group && local < last) weights_again(s, r, local);
+        place_gradients(s, at);
         reverse_chunk(s, r, at, (int)min64(s->chunk, end - at), start);
+        if (at > 0) retreat_gradients(s, at);
     }
     profile_phase(s->m->be, PHASE_LEAD_BACKWARD);
     sweep_lead_backward(s, r, index);
@@ -352,7 +354,6 @@ static void reverse(Sweep *s, const SweepRun *r)
             forward_segment(s, &again, i, true);
         }
         reverse_segment(s, r, i);
-        if (i > 0) retreat_gradients(s, i);
     }
     add_initial_weights(s, r->gradient);
 }

@@ -149,7 +149,10 @@ static void block_over_segment(const LeadPass *p, int layer)
     for (int i = 0; i < spans_of(p); i++) {
         Span span = span_of(p, i);
         BlockPass b = block_pass(p, &span, layer);
-        block_forward(&b, acts_of(p, i, layer), (Dual){.v = input_of(p, i, &span, layer)});
+        real *x = input_of(p, i, &span, layer);
+        x = block_forward(&b, acts_of(p, i, layer), (Dual){.v = x}).v;
+        if (layer == lead_layers(p->s->m) - 1)
+            sweep_exchange_x(p->s, x, span.position, span.M, p->start, true);
     }
     past_save(p, layer);
 }
@@ -159,10 +162,9 @@ void sweep_lead_forward(Sweep *s, const SweepRun *r, int64_t index)
     LeadPass p = lead_pass(s, r, index);
     int layers = lead_layers(s->m);
     for (int l = 0; l < layers; l++) block_over_segment(&p, l);
-    for (int i = 0; i < spans_of(&p); i++) {
+    for (int i = 0; !layers && i < spans_of(&p); i++) {
         Span span = span_of(&p, i);
-        real *x = input_of(&p, i, &span, layers);
-        sweep_exchange_x(s, x, span.position, span.M, p.start, true);
+        sweep_exchange_x(s, embed(&p, &span), span.position, span.M, p.start, true);
     }
 }
 
@@ -176,16 +178,11 @@ static void window_again(const LeadPass *p, int layer)
     }
 }
 
-/* The last block's output is not needed once it is in s->x: its room takes the gradient that goes
- * down from block to block. */
-static real *gradient_of(const LeadPass *p, int i)
-{
-    int layers = lead_layers(p->s->m);
-    return layers ? acts_of(p, i, layers - 1)->room[A_OUT].v : p->s->embedded;
-}
-
+/* The gradient goes down from block to block in s->x. */
 static void block_over_segment_back(const LeadPass *p, int layer)
 {
+    Sweep *s = p->s;
+    real *dx = s->shared.room[A_OUT].v;
     window_again(p, layer);
     owed_restore(p, layer);
     for (int i = spans_of(p) - 1; i >= 0; i--) {
@@ -193,34 +190,27 @@ static void block_over_segment_back(const LeadPass *p, int layer)
         BlockPass b = block_pass(p, &span, layer);
         BlockActs *acts = acts_of(p, i, layer);
         block_again(&b, acts, (Dual){.v = input_of(p, i, &span, layer)});
-        block_backward(&b, acts, (Dual){.t = gradient_of(p, i)}, PARTS);
+        sweep_exchange_x(s, dx, span.position, span.M, p->start, false);
+        block_backward(&b, acts, (Dual){.t = dx}, PARTS);
+        sweep_exchange_x(s, dx, span.position, span.M, p->start, true);
     }
     owed_save(p, layer);
 }
 
-static void gradient_fetch(const LeadPass *p, int i)
-{
-    Span span = span_of(p, i);
-    sweep_exchange_x(p->s, gradient_of(p, i), span.position, span.M, p->start, false);
-}
-
 static void embed_back(const LeadPass *p, int i)
 {
-    const Model *m = p->s->m;
+    Sweep *s = p->s;
+    const Model *m = s->m;
     Span span = span_of(p, i);
-    sweep_gather(p->s, p->r, p->s->tokens, span.position, span.M, 0);
-    m->be->ops->embed_backward(m->be, p->r->gradient + m->table.entry[P_WTE].offset, p->s->tokens,
-                               gradient_of(p, i), span.B * span.M, (int)m->cfg.model.hidden_size);
+    sweep_exchange_x(s, s->embedded, span.position, span.M, p->start, false);
+    sweep_gather(s, p->r, s->tokens, span.position, span.M, 0);
+    m->be->ops->embed_backward(m->be, p->r->gradient + m->table.entry[P_WTE].offset, s->tokens,
+                               s->embedded, span.B * span.M, (int)m->cfg.model.hidden_size);
 }
 
 void sweep_lead_backward(Sweep *s, const SweepRun *r, int64_t index)
 {
     LeadPass p = lead_pass(s, r, index);
-    int layers = lead_layers(s->m);
-    for (int i = 0; layers && i < spans_of(&p); i++) gradient_fetch(&p, i);
-    for (int l = layers - 1; l >= 0; l--) block_over_segment_back(&p, l);
-    for (int i = spans_of(&p) - 1; i >= 0; i--) {
-        if (!layers) gradient_fetch(&p, i);
-        embed_back(&p, i);
-    }
+    for (int l = lead_layers(s->m) - 1; l >= 0; l--) block_over_segment_back(&p, l);
+    for (int i = spans_of(&p) - 1; i >= 0; i--) embed_back(&p, i);
 }

@@ -1,4 +1,5 @@
 /* How much memory a sweep takes, how long a segment may be, and where everything lies. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -72,33 +73,44 @@ static double flops_again(const Sweep *s)
     return sum + (n - 1) / n * sweep_floor_flops(s->m, s->o.length, false, s->learn);
 }
 
+/* What leading blocks keep. Their last output is the tail's input. */
 static void layout_lead(Sweep *s, Arena *a)
 {
-    int B = s->o.batch, layers = lead_layers(s->m);
-    s->embedded = arena_take(a, (size_t)B * (size_t)s->span * (size_t)s->m->cfg.model.hidden_size);
-    if (layers == 0) return;
-    block_shared_layout(&s->shared, a, s->m, layers - 1, B, s->span, again_in(s, 0));
+    int B = s->o.batch, last = lead_layers(s->m) - 1;
     for (int i = 0; i < s->spans; i++)
-        for (int l = 0; l < layers; l++)
-            block_acts_layout_again(&s->acts[i * layers + l], a, s->m, l, B, s->span, &s->shared,
-                                    again_in(s, l));
+        for (int l = 0; l <= last; l++)
+            block_acts_layout_again(&s->acts[i * (last + 1) + l], a, s->m, l, B, s->span,
+                                    &s->shared, again_in(s, l) | (l == last ? act_bit(A_OUT) : 0));
 }
 
-static void layout_activations(Sweep *s, Arena *a)
+/* What leading blocks use for the time of a pass. */
+static void layout_lead_pass(Sweep *s, Arena *a, int64_t window_rows)
+{
+    int B = s->o.batch, last = lead_layers(s->m) - 1;
+    s->embedded = arena_take(a, (size_t)B * (size_t)s->span * (size_t)s->m->cfg.model.hidden_size);
+    if (last < 0) return;
+    block_shared_layout(&s->shared, a, s->m, last, B, s->span, again_in(s, 0) | act_bit(A_OUT));
+    kv_rows_layout(&s->window, a, s->m, B, window_rows, true);
+}
+
+static void layout_activations(Sweep *s, Arena *a, int64_t window_rows)
 {
     const ModelConfig *c = &s->m->cfg.model;
-    bool tail_blocks = lead_layers(s->m) < c->num_hidden_layers;
+    bool tail_blocks = lead_layers(s->m) < c->num_hidden_layers, gradient = s->o.gradient;
     int B = s->o.batch, widest = tail_blocks && s->chunk > s->span ? s->chunk : s->span;
     size_t segment = (size_t)B * (size_t)s->segment, hidden = (size_t)c->hidden_size;
-    if (s->o.gradient)
-        layout_lead(s, a);
+    Arena lead = *a; /* neither half's pass needs what the other's left: both in the same place */
+    if (gradient)
+        layout_lead_pass(s, &lead, window_rows);
     else
-        lead_layout_shared(&s->lead, a, s->m, B, s->span);
-    tail_layout(&s->tail, a, s->m, B, s->chunk, s->o.gradient);
-    block_scratch_layout(&s->scratch, a, s->m, B, widest, s->o.gradient);
+        lead_layout_shared(&s->lead, &lead, s->m, B, s->span);
+    tail_layout(&s->tail, a, s->m, B, s->chunk, gradient);
+    if (a->used < lead.used) a->used = lead.used;
+    if (gradient) layout_lead(s, a);
+    block_scratch_layout(&s->scratch, a, s->m, B, widest, gradient);
     s->rope = arena_take(a, (size_t)s->segment * hidden / (size_t)c->num_attention_heads);
     s->x = arena_take(a, segment * hidden);
-    if (s->o.gradient && s->learn) s->head_dx = arena_take(a, segment * hidden);
+    if (gradient && s->learn) s->head_dx = arena_take(a, segment * hidden);
 }
 
 static void layout_adapted(Sweep *s, Arena *a)
@@ -112,7 +124,6 @@ static void layout_adapted(Sweep *s, Arena *a)
     s->inner_norm = arena_take(a, chunks * (size_t)s->o.batch);
     if (!s->o.gradient) return;
     s->v = arena_take(a, P);
-    s->u = arena_take(a, P);
 }
 
 static void layout_states(Sweep *s, Arena *a, int64_t segments)
@@ -133,23 +144,23 @@ static void layout_states(Sweep *s, Arena *a, int64_t segments)
     }
 }
 
-/* kept: rows before any segment. */
-static void layout_windows(Sweep *s, Arena *a, int64_t kept)
+/* kept: rows before any segment; rows: with those of a segment. */
+static void layout_windows(Sweep *s, Arena *a, int64_t kept, int64_t rows)
 {
     int B = s->o.batch, leads = lead_layers(s->m);
-    int64_t T = s->o.length, any = min64(kept + s->segment, T);
+    int64_t T = s->o.length, before = min64(s->history, (ceil_div(T, s->chunk) - 1) * s->chunk);
     size_t C = (size_t)s->m->cfg.model.hidden_size;
+    if (s->kv_full) rows = T;
     if (!s->o.gradient) {
-        kv_cache_layout(&s->kv, a, s->m, B, s->kv_full ? T : any);
+        kv_cache_layout(&s->kv, a, s->m, B, rows);
         return;
     }
-    if (leads > 0) kv_rows_layout(&s->window, a, s->m, B, any, true);
     s->owed_rows = kept;
     s->owed = arena_take(a, (size_t)leads * 2 * (size_t)(B * kept) * C);
     for (int l = leads; l < s->kv.n_layers; l++) {
         KvRows *r = &s->kv.layer[l];
-        kv_rows_layout(r, a, s->m, B, s->kv_full ? T : any, false);
-        r->grad_step = (size_t)any * C;
+        kv_rows_layout(r, a, s->m, B, rows, false);
+        r->grad_step = (size_t)min64(before + s->chunk, T) * C;
         r->dk = arena_take(a, (size_t)B * r->grad_step);
         r->dv = arena_take(a, (size_t)B * r->grad_step);
     }
@@ -161,11 +172,12 @@ void sweep_layout(Sweep *s, SweepPlan *plan)
     size_t mark = 0;
     int64_t T = s->o.length, segments = ceil_div(T, s->segment);
     int64_t kept = min64(s->history, (segments - 1) * s->segment); /* before any segment, at most */
-    layout_activations(s, &a);
+    int64_t rows = min64(kept + s->segment, T);
+    layout_activations(s, &a, rows);
     plan->activations = bytes_since(&a, &mark);
     layout_adapted(s, &a);
     plan->adapted = bytes_since(&a, &mark);
-    layout_windows(s, &a, kept);
+    layout_windows(s, &a, kept, rows);
     plan->windows = bytes_since(&a, &mark);
     layout_states(s, &a, segments);
     plan->states = bytes_since(&a, &mark);
@@ -230,29 +242,34 @@ static void try_segment(Sweep *s, int64_t chunks, int remake)
  * dwarf the model, nor a small model starve its sweep. */
 size_t sweep_budget(const Model *m)
 {
-    size_t least = (size_t)512 << 20, outer = 4 * m->table.size * sizeof(real);
+    size_t least = (size_t)560 << 20, outer = 4 * m->table.size * sizeof(real);
     int64_t given = m->cfg.training.activation_mb;
     return given > 0 ? (size_t)given << 20 : outer > least ? outer : least;
 }
 
-/* As little is computed twice as the budget allows: first leading blocks make more and more of
- * their activations again, then segments get shorter. Where nothing fits, the smallest. */
+/* As little is done again as the budget allows. Leading blocks make more and more of their
+ * activations again, or segments get shorter, or both; where nothing fits, the smallest. */
 static void choose_segment(Sweep *s)
 {
     int64_t unit = s->m->cfg.training.inner_remat_freq, chunks = ceil_div(s->o.length, s->chunk);
+    int most = ARRAY_LEN(remakes) * lead_layers(s->m), remake = most;
     int64_t best = chunks;
+    double again = INFINITY;
     size_t least = SIZE_MAX, budget = sweep_budget(s->m);
-    int most = ARRAY_LEN(remakes) * lead_layers(s->m);
     for (;; chunks = ceil_div(ceil_div(chunks, 2), unit) * unit) {
-        for (int remake = 0; remake <= most; remake++) {
-            try_segment(s, chunks, remake);
-            if (s->plan.total <= budget) return;
+        int i = 0;
+        for (try_segment(s, chunks, i); i < most && s->plan.total > budget; i++)
+            try_segment(s, chunks, i + 1);
+        bool fits = s->plan.total <= budget;
+        if (fits ? s->plan.again < again : s->plan.total < least && again == INFINITY) {
+            best = chunks;
+            remake = i;
+            least = s->plan.total;
+            if (fits) again = s->plan.again;
         }
-        if (s->plan.total < least) best = chunks;
-        if (best == chunks) least = s->plan.total;
         if (chunks <= unit) break;
     }
-    try_segment(s, best, most);
+    try_segment(s, best, remake);
 }
 
 static Sweep *sweep_shape(Model *m, const SweepOptions *o)

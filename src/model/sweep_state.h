@@ -42,7 +42,7 @@ struct Sweep {
     int64_t stride;     /* of chunks whose weights are kept */
     real *inner_g;      /* (segment_chunks, B, P); 1 without gradient */
     real *inner_norm;   /* (segment_chunks, B) */
-    real *v, *u;        /* (B, P): dL/dW after a chunk; the tangent made of it */
+    real *v;            /* (B, P): dL/dW after a chunk */
     real **state_fast;  /* per segment but the last: adapted weights at its start, (B, P) */
     real **state_kv;    /* and its past rows: (layers, 2, B, past, C); NULL when kv_full */
     int32_t *tokens, *targets; /* (B, span), host */
