@@ -10,6 +10,7 @@
 #include "base/names.h"
 #include "hydra/load.h"
 #include "hydra/merge.h"
+#include "hydra/own_keys.h"
 #include "hydra/scalar.h"
 
 static const char version[] = "1.3.8"; /* of the Hydra whose behaviour this is */
@@ -267,6 +268,7 @@ static int compose(HyConfig *c, const HyOptions *o, Err *err)
     TRY(values_apply(c, &e));
     c->hydra = hy_get(c->all, "hydra");
     if (!c->hydra || c->hydra->kind != HY_MAP) return err_set(err, "the key 'hydra' is taken");
+    TRY(hy_own_keys_check(c->arena, c->hydra, err));
     hydra_tell(c, o);
     c->job = hy_copy(c->arena, c->all);
     if (!c->job) return hy_check_size(c->arena, err);
