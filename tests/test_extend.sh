@@ -66,6 +66,8 @@ for mode in e2e fa swa; do
     grep -q "starting from the weights of .*$from/checkpoints/step-000000$kept" err ||
         fail "the checkpoint is not named: $(cat err)"
     cmp "$(weights $from)" "$(weights $to)" || fail "$mode: the weights are not the pretrained ones"
+    grep -q "^It started from the weights of .*$from/checkpoints/step-000000$kept" experiments/tiny/$to/report.md ||
+        fail "$mode: the report does not say what was loaded"
     near "$(value $to loss 1)" "$before" 0.4 || fail "$mode: loss $before, then $(value $to loss 1)"
     [ "$(value $to lr 1)" = 0.0 ] || fail "$mode: the schedule does not start anew"
     expect_done extend $mode training.total_steps=8 # goes on from its own checkpoint
