@@ -267,6 +267,12 @@ static void own_recipes_have_their_shapes(void **state)
         {"small/pretrain-small-e2e", 832, 2, 256, TRAIN_META, SEQ_SWA},
         {"small/pretrain-small-fa", 1024, 0, 4096, TRAIN_PRETRAIN, SEQ_SELF_ATTENTION},
         {"small/pretrain-small-swa", 1024, 0, 256, TRAIN_PRETRAIN, SEQ_SWA},
+        {"tiny/extension/ext-tiny-e2e-4K", 288, 2, 64, TRAIN_META, SEQ_SWA},
+        {"tiny/extension/ext-tiny-fa-4K", 352, 0, 4096, TRAIN_PRETRAIN, SEQ_SELF_ATTENTION},
+        {"tiny/extension/ext-tiny-swa-4K", 352, 0, 64, TRAIN_PRETRAIN, SEQ_SWA},
+        {"small/extension/ext-small-e2e-16K", 832, 2, 256, TRAIN_META, SEQ_SWA},
+        {"small/extension/ext-small-fa-16K", 1024, 0, 16384, TRAIN_PRETRAIN, SEQ_SELF_ATTENTION},
+        {"small/extension/ext-small-swa-16K", 1024, 0, 256, TRAIN_PRETRAIN, SEQ_SWA},
     };
     for (int i = 0; i < ARRAY_LEN(cases); i++) {
         Config c;
@@ -278,7 +284,7 @@ static void own_recipes_have_their_shapes(void **state)
         assert_int_equal(c.model.seq_modeling_block, cases[i].block);
         assert_int_equal(c.model.prime, cases[i].mode == TRAIN_META);
         assert_int_equal(c.training.optimizer_outer.lr_warmup_steps * 10, c.training.total_steps);
-        assert_string_equal(c.training.exp_name, strchr(cases[i].name, '/') + 1);
+        assert_string_equal(c.training.exp_name, strrchr(cases[i].name, '/') + 1);
     }
 }
 

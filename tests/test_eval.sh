@@ -237,6 +237,15 @@ grep -q '"sequences": 3,' runs/f/again/eval_summary.json || fail "--max-sequence
 expect_done $e2e --data data --length 256 --max-sequences 3 --out three
 overrides training.dataset_path=data training.exp_name=new || fail "initial weights: $(tail -n 1 err)"
 grep -q 'the initial weights are scored' err || fail "it does not say that nothing was trained"
+# Results elsewhere, the named run's weights: by hydra.run.dir, and in each job of a sweep.
+overrides training.dataset_path=data training.exp_name=e2e hydra.run.dir=elsewhere ||
+    fail "hydra.run.dir: $(tail -n 1 err)"
+cmp $run/train_holdout_token_nll.npy elsewhere/train_holdout_token_nll.npy || fail "other weights"
+overrides -m training.dataset_path=val-only training.exp_name=e2e hydra.sweep.dir=swept \
+    training.log_wandb=true,false training.eval_mode=true || fail "a sweep: $(tail -n 1 err)"
+for job in 0 1; do
+    cmp $run/train_holdout_token_nll.npy swept/$job/train_holdout_token_nll.npy || fail "job $job"
+done
 overrides training.dataset_path=data training.exp_name=again training.eval_split=none &&
     fail "a split that is not there"
 tail -n 1 err | grep -q "none" || fail "the split is not named: $(tail -n 1 err)"

@@ -10,6 +10,7 @@
 #include "base/names.h"
 #include "hydra/load.h"
 #include "hydra/merge.h"
+#include "hydra/own_keys.h"
 #include "hydra/scalar.h"
 
 static const char version[] = "1.3.8"; /* of the Hydra whose behaviour this is */
@@ -269,6 +270,7 @@ static int compose(HyConfig *c, const HyOptions *o, Err *err)
     if (!c->hydra || c->hydra->kind != HY_MAP) return err_set(err, "the key 'hydra' is taken");
     const HyNode *mode = hy_get(c->hydra, "mode");
     c->wants_multirun = mode && mode->kind == HY_TEXT && strcmp(mode->text, "MULTIRUN") == 0;
+    TRY(hy_own_keys_check(c->arena, c->hydra, err));
     hydra_tell(c, o);
     c->job = hy_copy(c->arena, c->all);
     if (!c->job) return hy_check_size(c->arena, err);

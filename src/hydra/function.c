@@ -394,8 +394,10 @@ static void unquote(HyValue *v)
     if (v->node->kind == HY_TEXT) v->node->quote = 0;
 }
 
+/* A name given twice has its last value, as in Hydra; one that a place has taken is refused. */
 static int bind(Call *c, HyValue *arg, const char *const *name, int n)
 {
+    int placed = 0;
     for (int i = 0; i < n; i++) {
         unquote(&arg[i]);
         if (!name[i] && c->function->any_number) {
@@ -405,7 +407,8 @@ static int bind(Call *c, HyValue *arg, const char *const *name, int n)
         int p = name[i] ? param_find(c->function, name[i]) : i;
         if (p < 0 || p > 3 || !c->function->params[p])
             return fail(c, "an argument it does not have");
-        if (c->named[p].node) return fail(c, "an argument is given twice");
+        if (name[i] && p < placed) return fail(c, "an argument is given twice");
+        placed += !name[i];
         c->named[p] = arg[i];
     }
     return 0;

@@ -18,19 +18,28 @@ typedef struct Picture {
     RunField field[PAIR];
     const char *label[PAIR]; /* NULL: one column */
     bool evals;              /* with the held-out loss as dots */
+    bool from_zero;          /* the axis of y */
+    bool inner;              /* only where something is learned inside */
 } Picture;
 
 static const Picture pictures[] = {
-    {"loss", "Loss", "nats per token", {RUN_LOSS}, {"training"}, true},
+    {"loss", "Loss", "nats per token", {RUN_LOSS}, {"training"}, .evals = true},
     {"gradient_norm",
      "Gradient norms, before clipping",
      "norm",
      {RUN_GRAD_NORM, RUN_INNER_GRAD_NORM},
      {"outer", "inner (mean over chunks)"},
-     false},
-    {"speed", "Speed", "tokens per second", {RUN_SPEED}, {"training"}, false},
-    {"learning_rate", "Learning rate", "outer learning rate", {RUN_LR}, {"outer"}, false},
-    {"memory", "Memory, most so far", "MB", {RUN_MEMORY}, {"peak"}, false},
+     .from_zero = true},
+    {"speed", "Speed", "tokens per second", {RUN_SPEED}, {"training"}, .from_zero = true},
+    {"learning_rate", "Learning rate", "per step", {RUN_LR}, {"outer"}, .from_zero = true},
+    {"inner_learning_rate",
+     "Inner learning rate",
+     "per chunk",
+     {RUN_INNER_LR},
+     {"inner"},
+     .from_zero = true,
+     .inner = true},
+    {"memory", "Memory, most so far", "MB", {RUN_MEMORY}, {"peak"}, .from_zero = false},
 };
 static const char positions_name[] = "loss_by_position";
 static const char positions_title[] = "Held-out loss by position";
@@ -110,6 +119,7 @@ static void put_steps(Table *t, const RunData *d, RunField field, const char *la
 static void put_evals(Table *t, const RunData *d)
 {
     series_begin(t, "held out");
+    t->series[t->n_series - 1].dots = true;
     for (size_t i = 0; i < json_array_size(d->evals); i++) {
         const json_t *eval = json_array_get(d->evals, i);
         double loss = run_number(eval, "loss"), step = run_number(eval, "step");
@@ -138,11 +148,23 @@ static void table_close(Table *t)
     free(t->text);
 }
 
+static bool learns_inside(const RunData *d)
+{
+    for (int64_t i = 0; i < d->n_steps; i++)
+        if (isfinite(d->field[RUN_INNER_GRAD_NORM][i])) return true;
+    return false;
+}
+
 /* 1 drawn, 0 no gnuplot, 2 no numbers. */
 static int picture_draw(const Picture *p, const char *run, const RunData *d, Err *err)
 {
     Table t;
-    Plot plot = {.name = p->name, .title = p->title, .x_label = "step", .y_label = p->y_label};
+    Plot plot = {.name = p->name,
+                 .title = p->title,
+                 .x_label = "step",
+                 .y_label = p->y_label,
+                 .from_zero = p->from_zero};
+    if (p->inner && !learns_inside(d)) return 2;
     TRY(table_open(&t, run, err));
     for (int i = 0; i < PAIR && p->label[i]; i++) put_steps(&t, d, p->field[i], p->label[i]);
     if (p->evals) put_evals(&t, d);

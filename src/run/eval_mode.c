@@ -63,19 +63,28 @@ static bool has_checkpoints(const char *root)
     return n > 0;
 }
 
-/* The run's own checkpoint first, as when it goes on; then the run that it starts from. */
-static int weights_find(EvalMode *e, Err *err)
+/* As weights_take, where there are checkpoints at all: 1, or 0; that none is whole is a fault. */
+static int weights_try(EvalMode *e, const char *root, Err *err)
 {
-    const TrainingConfig *t = &e->cfg.training;
+    if (!has_checkpoints(root)) return 0;
+    int found = weights_take(e, root, err);
+    if (found != 0) return found;
+    return err_set(err, "none of the checkpoints in %s is whole", root);
+}
+
+static int weights_of(EvalMode *e, const char *name, Err *err)
+{
     char root[PATH_MAX];
-    TRY(model_create(&e->model, e->be, &e->cfg, err));
-    int found =
-        has_checkpoints(e->folder.checkpoints) ? weights_take(e, e->folder.checkpoints, err) : 0;
-    if (found != 0) return found < 0 ? -1 : 0;
+    TRY(train_folder_checkpoints(root, &e->cfg.training, name, err));
+    return weights_try(e, root, err);
+}
+
+static int weights_missing(const EvalMode *e, Err *err)
+{
+    char root[PATH_MAX];
+    const TrainingConfig *t = &e->cfg.training;
     if (t->resume_exp_name[0]) {
         TRY(train_folder_checkpoints(root, t, t->resume_exp_name, err));
-        found = weights_take(e, root, err);
-        if (found != 0) return found < 0 ? -1 : 0;
         return err_set(err, "%s has no complete checkpoint; check training.resume_exp_name (%s)",
                        root, t->resume_exp_name);
     }
@@ -86,6 +95,19 @@ static int weights_find(EvalMode *e, Err *err)
              "initial weights are scored",
              e->folder.checkpoints);
     return 0;
+}
+
+/* The folder's own checkpoint first, as when a run goes on; then that of the run of this name,
+ * where hydra.run.dir has put the evaluation elsewhere; then the run that it starts from. */
+static int weights_find(EvalMode *e, Err *err)
+{
+    const TrainingConfig *t = &e->cfg.training;
+    TRY(model_create(&e->model, e->be, &e->cfg, err));
+    int found = weights_try(e, e->folder.checkpoints, err);
+    if (found == 0 && t->exp_name[0]) found = weights_of(e, t->exp_name, err);
+    if (found == 0 && t->resume_exp_name[0]) found = weights_of(e, t->resume_exp_name, err);
+    if (found != 0) return found < 0 ? -1 : 0;
+    return weights_missing(e, err);
 }
 
 static int machine_open(EvalMode *e, const TrainOptions *options, Err *err)

@@ -133,8 +133,9 @@ int history_start(const char *folder, const RunStart *s, Err *err)
     char *command = command_redact(s->command);
     if (!getcwd(here, sizeof here)) here[0] = '\0';
     json_t *line =
-        json_pack("{s:s, s:s, s:o, s:I, s:o, s:o, s:I, s:I, s:o, s:o, s:o}", "event", "start",
-                  "kind", s->kind, "time", now_json(), "step", (json_int_t)s->step, "command",
+        json_pack("{s:s, s:s, s:o, s:I, s:o, s:o, s:o, s:I, s:I, s:o, s:o, s:o}", "event", "start",
+                  "kind", s->kind, "time", now_json(), "step", (json_int_t)s->step, "loaded",
+                  s->loaded && s->loaded[0] ? text_json(s->loaded) : json_null(), "command",
                   text_json(command), "directory", text_json(here), "parameters",
                   (json_int_t)s->parameters, "inner_parameters", (json_int_t)s->inner_parameters,
                   "program", program_json(), "git", git_json(), "machine", machine_json(s->be));

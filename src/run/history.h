@@ -11,6 +11,7 @@
 typedef struct RunStart {
     const char *kind;    /* "train", "eval" */
     const char *command; /* a wandb_key in it is not written */
+    const char *loaded;  /* what of another run it starts from, in words; NULL or "": nothing */
     int64_t step;        /* done before */
     int64_t parameters, inner_parameters;
     const Backend *be;

@@ -74,8 +74,8 @@ static void put_curves(FILE *f, const Plot *p)
         fputs(before, f);
         put_rows(f, s);
         fprintf(f, " using %d:%d with %s linecolor rgb '%s' linewidth 2.2", s->x, s->y,
-                p->markers ? "linespoints" : "lines", COLOURS[i % ARRAY_LEN(COLOURS)]);
-        if (p->markers) fputs(" pointtype 7 pointsize 0.7", f);
+                p->markers || s->dots ? "linespoints" : "lines", COLOURS[i % ARRAY_LEN(COLOURS)]);
+        if (p->markers || s->dots) fputs(" pointtype 7 pointsize 0.7", f);
         if (i >= ARRAY_LEN(COLOURS)) fputs(" dashtype 2", f);
         fputs(" title ", f);
         put_text(f, s->label);
@@ -121,9 +121,10 @@ static void put_axes(FILE *f, const Plot *p)
           "set border 3 linecolor rgb '#404040'\n"
           "set tics nomirror out scale 0.6\n"
           "set grid linecolor rgb '#c8c8c8' linewidth 0.8 dashtype 1\n"
-          "set lmargin 10\nset rmargin 4\nset tmargin 3.2\n"
+          "set lmargin 12\nset rmargin 4\nset tmargin 3.2\n"
           "set offsets graph 0, graph 0, graph 0.06, graph 0.03\n",
           f);
+    if (p->from_zero) fputs("set yrange [0:*]\n", f);
     if (p->log_x) fputs("set logscale x 2\nset format x '%.0f'\n", f);
     put_limit(f, "set xrange [", p->x_min, ":");
     put_limit(f, "", p->x_max, "] noextend\n");

@@ -14,6 +14,7 @@ typedef struct PlotSeries {
     int x, y;             /* columns of the table, from 1 */
     int lo, hi;           /* ends of a shaded band, from 1; both 0: no band */
     int64_t first, count; /* rows, from 0 after the first line; count 0: all to the end */
+    bool dots;            /* at its points, whatever the plot says */
 } PlotSeries;
 
 typedef struct Plot {
@@ -22,6 +23,7 @@ typedef struct Plot {
     const char *title, *x_label, *y_label;
     bool log_x;          /* powers of two along x */
     bool markers;        /* dots at the points, for curves of few points */
+    bool from_zero;      /* the axis of y starts at 0 */
     double x_min, x_max; /* 0: where the data starts, ends */
     const PlotSeries *series;
     int n_series;

@@ -96,6 +96,18 @@ static void put_outcome(const Report *r)
                 text_of(r->end, "message"));
 }
 
+/* What of another run it began with. */
+static void put_origin(const Report *r)
+{
+    for (size_t i = 0; i < json_array_size(r->data.history); i++) {
+        const json_t *line = json_array_get(r->data.history, i);
+        const char *loaded = json_string_value(json_object_get(line, "loaded"));
+        if (!loaded) continue;
+        fprintf(r->f, "It started from %s.\n", loaded);
+        return;
+    }
+}
+
 static void put_heading(const Report *r)
 {
     const TrainingConfig *t = &r->cfg.training;
@@ -113,6 +125,7 @@ static void put_heading(const Report *r)
     fprintf(r->f, ", on sequences of %lld tokens of %s, %lld a step.\n", (long long)t->seq_length,
             t->dummy_dataset ? "random numbers" : t->dataset_path, (long long)t->global_batch_size);
     if (!r->start) return;
+    put_origin(r);
     fprintf(r->f, "Step %lld of %lld. ", (long long)last_step(r), (long long)t->total_steps);
     put_outcome(r);
 }

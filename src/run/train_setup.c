@@ -114,8 +114,9 @@ static int load_other(Trainer *t, Err *err)
         return err_set(err, "%s has no complete checkpoint; check training.resume_exp_name (%s)",
                        root, c->resume_exp_name);
     TRY(checkpoint_path(folder, root, step, err));
-    log_info("ttt train: starting from %s of %s", c->load_part == LOAD_ALL ? "all" : "the weights",
-             folder);
+    snprintf(t->loaded, sizeof t->loaded, "%s of %s",
+             c->load_part == LOAD_ALL ? "weights, moments and step" : "the weights", folder);
+    log_info("ttt train: starting from %s", t->loaded);
     if (c->load_part == LOAD_ALL) return load_all(t, folder, false, err);
     return train_state_load(folder, t->model, NULL, t->host, err);
 }
@@ -190,6 +191,7 @@ static int files_open(Trainer *t, const TrainOptions *options, Err *err)
     TRY(train_folder_keep(&t->folder, options->files, options->n_files, true, err));
     RunStart start = {.kind = "train",
                       .command = options->again,
+                      .loaded = t->loaded,
                       .step = t->state.step,
                       .parameters = (int64_t)t->model->table.size,
                       .inner_parameters = (int64_t)t->model->inner.size,

@@ -29,8 +29,9 @@ typedef struct Trainer {
     double *chunk_loss; /* (B, chunks) */
     double *inner_norm; /* (B, chunks): of the inner gradients; NULL: nothing is learned inside */
     TrainState state;
-    int64_t saved_step;   /* of the newest checkpoint, -1: none */
-    TokenSource *holdout; /* NULL: no evaluation while training */
+    char loaded[PATH_MAX + 32]; /* what of another run it starts from, in words; "": nothing */
+    int64_t saved_step;         /* of the newest checkpoint, -1: none */
+    TokenSource *holdout;       /* NULL: no evaluation while training */
     TrainLog *log;
 } Trainer;
 
