@@ -8,13 +8,9 @@
 
 #include <immintrin.h>
 
-#include "ops/kernel.h"
-#include "ops/vec.h"
+#include "ops/tile.h"
 
-/* As in tile.h. */
-enum { TILE_ROWS = 4, TILE_VECTORS = 4 };
-
-typedef uint32_t Pair;
+typedef Operand Pair;
 
 /* n rows of a strip; as everywhere what lies beyond n or D is zero. */
 typedef struct QueryRows {
@@ -93,75 +89,14 @@ static void pack_keys(const KeyRows *to, const real *x, int n, int D, int P, siz
     }
 }
 
-/* --- products: as tile.h, K counted in pairs ---------------------------------------------------*/
-
-typedef struct PairsA {
-    const Pair *at;
-    size_t row, step;
-} PairsA;
-
-static inline __attribute__((always_inline)) void pair_block(int rows, int vectors, int K, PairsA a,
-                                                             const Pair *b, size_t ldb, real *c,
-                                                             size_t ldc, bool add)
-{
-    __m512 sum[TILE_ROWS][TILE_VECTORS];
-#pragma GCC unroll 8
-    for (int i = 0; i < rows; i++)
-#pragma GCC unroll 8
-        for (int j = 0; j < vectors; j++)
-            sum[i][j] =
-                add ? _mm512_loadu_ps(c + (size_t)i * ldc + j * LANES) : _mm512_setzero_ps();
-    for (int k = 0; k < K; k++) {
-        __m512i row[TILE_VECTORS];
-#pragma GCC unroll 8
-        for (int j = 0; j < vectors; j++)
-            row[j] = _mm512_loadu_si512(b + (size_t)k * ldb + j * LANES);
-#pragma GCC unroll 8
-        for (int i = 0; i < rows; i++) {
-            Pair pair = a.at[(size_t)i * a.row + (size_t)k * a.step];
-            __m512i x = _mm512_set1_epi32((int)pair);
-#pragma GCC unroll 8
-            for (int j = 0; j < vectors; j++)
-                sum[i][j] = _mm512_dpbf16_ps(sum[i][j], (__m512bh)x, (__m512bh)row[j]);
-        }
-    }
-#pragma GCC unroll 8
-    for (int i = 0; i < rows; i++)
-#pragma GCC unroll 8
-        for (int j = 0; j < vectors; j++)
-            _mm512_storeu_ps(c + (size_t)i * ldc + j * LANES, sum[i][j]);
-}
-
-static inline __attribute__((always_inline)) void pair_row_block(int rows, int cols, int K,
-                                                                 PairsA a, const Pair *b,
-                                                                 size_t ldb, real *c, size_t ldc,
-                                                                 bool add)
-{
-    enum { WIDE = TILE_VECTORS * LANES };
-    int j = 0;
-    for (; j + WIDE <= cols; j += WIDE)
-        pair_block(rows, TILE_VECTORS, K, a, b + j, ldb, c + j, ldc, add);
-    for (; j < cols; j += LANES) pair_block(rows, 1, K, a, b + j, ldb, c + j, ldc, add);
-}
-
-/* rows <= TILE_ROWS */
-static void pair_product(int rows, int cols, int K, PairsA a, const Pair *b, size_t ldb, real *c,
-                         size_t ldc, bool add)
-{
-    if (rows == TILE_ROWS) {
-        pair_row_block(TILE_ROWS, cols, K, a, b, ldb, c, ldc, add);
-        return;
-    }
-    for (int i = 0; i < rows; i++, a.at += a.row, c += ldc)
-        pair_row_block(1, cols, K, a, b, ldb, c, ldc, add);
-}
+/* --- products: K counts pairs ------------------------------------------------------------------*/
 
 static void keys_times_queries(real *m, const KeyRows *k, int j, int rows, const QueryRows *q,
                                int i, int cols, int D, int P, bool add)
 {
     size_t half = (size_t)(P / 2);
-    PairsA a = {pairs_in(k->rows) + (size_t)j * half, half, 1};
-    pair_product(rows, cols, (D + 1) / 2, a, pairs_in(q->cols) + i, STRIP,
+    TileA a = {pairs_in(k->rows) + (size_t)j * half, half, 1};
+    tile_product(rows, cols, (D + 1) / 2, a, pairs_in(q->cols) + i, STRIP,
                  m + (size_t)j * STRIP + i, STRIP, add);
 }
 
@@ -192,8 +127,8 @@ static void add_weighed_keys(real *sum, Weights m, int i, int rows, const KeyRow
                              int high, int P)
 {
     int first = low / 2, pairs = (high + 1) / 2 - first;
-    PairsA a = {m + (size_t)first * STRIP + i, 1, STRIP};
-    pair_product(rows, P, pairs, a, pairs_of_rows(k, P) + (size_t)first * (size_t)P, (size_t)P, sum,
+    TileA a = {m + (size_t)first * STRIP + i, 1, STRIP};
+    tile_product(rows, P, pairs, a, pairs_of_rows(k, P) + (size_t)first * (size_t)P, (size_t)P, sum,
                  (size_t)P, true);
 }
 
@@ -201,8 +136,8 @@ static void weighed_queries(real *grad, Weights m, int j, int rows, const QueryR
                             int high, int P, bool add)
 {
     int first = low / 2, pairs = (high + 1) / 2 - first;
-    PairsA a = {m + (size_t)j * (STRIP / 2) + first, STRIP / 2, 1};
-    pair_product(rows, P, pairs, a, pairs_in(q->rows) + (size_t)first * (size_t)P, (size_t)P, grad,
+    TileA a = {m + (size_t)j * (STRIP / 2) + first, STRIP / 2, 1};
+    tile_product(rows, P, pairs, a, pairs_in(q->rows) + (size_t)first * (size_t)P, (size_t)P, grad,
                  (size_t)P, add);
 }
 
