@@ -92,11 +92,12 @@ static bool fits(Search *s)
 static bool fits_with_less(Search *s)
 {
     TrainingConfig *t = &s->cfg.training;
-    const TrainPlan *p = s->refused;
-    size_t others = p->total - p->sweep.total;
-    if (others >= p->available) return false;
-    t->activation_mb = (int64_t)((p->available - others) >> 20);
-    return t->activation_mb > 0 && fits(s);
+    t->activation_mb = 1;
+    if (!fits(s)) return false;
+    t->activation_mb =
+        (int64_t)((s->refused->available - s->plan.total + s->plan.sweep.total) >> 20);
+    if (t->activation_mb < 1) t->activation_mb = 1;
+    return fits(s);
 }
 
 static bool fits_in_parts(Search *s)
