@@ -238,12 +238,18 @@ static void try_segment(Sweep *s, int64_t chunks, int remake)
     sweep_layout(s, &s->plan);
 }
 
-/* By default as much as the outer optimizer takes, so that the sweep of a long sequence does not
- * dwarf the model, nor a small model starve its sweep. */
+size_t sweep_head_bf16(const ModelConfig *c)
+{
+    return (size_t)c->output_size * (size_t)c->hidden_size * 2;
+}
+
+/* By default as much as the outer optimizer takes, products' copies included, so that the sweep of
+ * a long sequence does not dwarf the model, nor a small model starve its sweep. */
 size_t sweep_budget(const Model *m)
 {
     size_t least = (size_t)560 << 20, outer = 4 * m->table.size * sizeof(real);
     int64_t given = m->cfg.training.activation_mb;
+    if (m->cfg.model.compute_dtype == COMPUTE_BF16) outer -= sweep_head_bf16(&m->cfg.model);
     return given > 0 ? (size_t)given << 20 : outer > least ? outer : least;
 }
 
