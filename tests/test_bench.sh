@@ -88,7 +88,8 @@ check_work seconds_median train
 [ "$(value step_tokens)" = 160 ] || problem "train: a step is not 160 tokens"
 [ "$(value steps)" = 3 ] || problem "train: not 3 steps"
 [ "$(value learning)" = true ] || problem "train: no learning"
-[ "$(calls inner_sgd_forward)" = 4 ] || problem "train: not an inner step per chunk but the last"
+# 5 chunks, weights of the first and the fourth kept: those of the second and third again
+[ "$(calls inner_sgd_forward)" = 6 ] || problem "train: not an inner step per chunk but the last"
 [ "$(calls inner_sgd_backward)" = 4 ] || problem "train: not a dual pass per chunk but the last"
 for phase in 'lead forward' 'tail forward' 'inner step' reverse 'lead backward' optimizer; do
     grep -q "^   \"$phase\": [0-9.e-]*,*$" out || problem "train: no phase '$phase'"

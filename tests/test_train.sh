@@ -242,7 +242,7 @@ expect_fault 'nowhere' training.exp_name=bad training.dataset_path="$work/nowher
 expect_fault 'add training.dataset_path' training.exp_name=bad training.dataset_path=
 expect_fault 'add training.exp_name' training.exp_name=
 expect_fault 'too few for one sequence' training.exp_name=bad training.seq_length=1000000
-expect_fault 'MB are free; raise training.accum_steps' training.exp_name=bad \
+expect_fault 'MB are free; training.accum_steps=[0-9]+ training.activation_mb=[0-9]+ would fit' training.exp_name=bad \
     training.global_batch_size=100000000
 expect_fault 'cannot make the folder /proc/' training.exp_name=bad training.exp_dir=/proc/runs
 [ ! -e "$(run_dir bad)" ] || fail "bad input left a run folder"

@@ -42,6 +42,8 @@ typedef struct Sweep Sweep;
 
 /* Bytes that a sweep with a gradient may take if it can: training.activation_mb. */
 size_t sweep_budget(const Model *m);
+/* Bytes of the head's weight, rounded for its products. */
+size_t sweep_head_bf16(const ModelConfig *c);
 /* Memory that a sweep will take, before it is made. */
 SweepPlan sweep_plan(const Model *m, const SweepOptions *o);
 int sweep_create(Sweep **out, Model *m, const SweepOptions *o, Err *err);

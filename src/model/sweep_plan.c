@@ -70,7 +70,7 @@ static double flops_again(const Sweep *s)
         sum += 2 * C * (r->c * C + r->f * mlps * F);
     }
     double n = (double)s->plan.segments;
-    return sum + (n - 1) / n * sweep_floor_flops(s->m, s->o.length, false, s->learn);
+    return sum + (n - 1) / n * s->forward_flops;
 }
 
 /* What leading blocks keep. Their last output is the tail's input. */
@@ -238,13 +238,37 @@ static void try_segment(Sweep *s, int64_t chunks, int remake)
     sweep_layout(s, &s->plan);
 }
 
-/* By default as much as the outer optimizer takes, so that the sweep of a long sequence does not
- * dwarf the model, nor a small model starve its sweep. */
+size_t sweep_head_bf16(const ModelConfig *c)
+{
+    return (size_t)c->output_size * (size_t)c->hidden_size * 2;
+}
+
+/* By default as much as the outer optimizer takes, products' copies included, so that the sweep of
+ * a long sequence does not dwarf the model, nor a small model starve its sweep. */
 size_t sweep_budget(const Model *m)
 {
     size_t least = (size_t)560 << 20, outer = 4 * m->table.size * sizeof(real);
     int64_t given = m->cfg.training.activation_mb;
+    if (m->cfg.model.compute_dtype == COMPUTE_BF16) outer -= sweep_head_bf16(&m->cfg.model);
     return given > 0 ? (size_t)given << 20 : outer > least ? outer : least;
+}
+
+/* Segments of this many chunks, and the least made again that fits the budget; false: nothing. */
+static bool fit_segment(Sweep *s, int64_t chunks, size_t budget)
+{
+    int least = 0, most = ARRAY_LEN(remakes) * lead_layers(s->m);
+    try_segment(s, chunks, most);
+    if (s->plan.total > budget) return false;
+    while (least < most) {
+        int middle = (least + most) / 2;
+        try_segment(s, chunks, middle);
+        if (s->plan.total <= budget)
+            most = middle;
+        else
+            least = middle + 1;
+    }
+    try_segment(s, chunks, most);
+    return true;
 }
 
 /* As little is done again as the budget allows. Leading blocks make more and more of their
@@ -252,18 +276,15 @@ size_t sweep_budget(const Model *m)
 static void choose_segment(Sweep *s)
 {
     int64_t unit = s->m->cfg.training.inner_remat_freq, chunks = ceil_div(s->o.length, s->chunk);
-    int most = ARRAY_LEN(remakes) * lead_layers(s->m), remake = most;
     int64_t best = chunks;
+    int remake = 0;
     double again = INFINITY;
     size_t least = SIZE_MAX, budget = sweep_budget(s->m);
     for (;; chunks = ceil_div(ceil_div(chunks, 2), unit) * unit) {
-        int i = 0;
-        for (try_segment(s, chunks, i); i < most && s->plan.total > budget; i++)
-            try_segment(s, chunks, i + 1);
-        bool fits = s->plan.total <= budget;
+        bool fits = fit_segment(s, chunks, budget);
         if (fits ? s->plan.again < again : s->plan.total < least && again == INFINITY) {
             best = chunks;
-            remake = i;
+            remake = s->remake;
             least = s->plan.total;
             if (fits) again = s->plan.again;
         }
@@ -288,6 +309,7 @@ static Sweep *sweep_shape(Model *m, const SweepOptions *o)
     CHECK(s->kv.layer && s->tail.acts && s->lead.acts, "out of memory");
     s->rope_start = -1;
     int64_t spans = SPAN_ROWS / ((int64_t)o->batch * s->chunk), all = ceil_div(o->length, s->chunk);
+    if (o->gradient) s->forward_flops = sweep_floor_flops(m, o->length, false, s->learn);
     if (o->gradient && o->segment_chunks > 0)
         try_segment(s, min64(o->segment_chunks, all), o->remake);
     else if (o->gradient)

@@ -10,13 +10,14 @@ struct Sweep {
     Model *m;
     SweepOptions o;
     SweepPlan plan;
-    bool learn;      /* inner steps are taken: asked for, and there are inner weights */
-    int chunk;       /* tokens of a chunk, b (the whole sequence when it is shorter) */
-    int span;        /* tokens of a lead span; a segment is cut into these */
-    int64_t segment; /* tokens of a segment */
-    int64_t history; /* rows kept before a segment; all when kv_full */
-    bool kv_full;    /* keys and values of the whole sequence stay in place */
-    int64_t kv_base; /* position of row 0 of kv */
+    bool learn;           /* inner steps are taken: asked for, and there are inner weights */
+    int chunk;            /* tokens of a chunk, b (the whole sequence when it is shorter) */
+    int span;             /* tokens of a lead span; a segment is cut into these */
+    int64_t segment;      /* tokens of a segment */
+    double forward_flops; /* multiply-adds x 2 per token of running a segment once more */
+    int64_t history;      /* rows kept before a segment; all when kv_full */
+    bool kv_full;         /* keys and values of the whole sequence stay in place */
+    int64_t kv_base;      /* position of row 0 of kv */
 
     size_t elements; /* of memory */
     real *memory;

@@ -29,8 +29,9 @@ static int train_fits(const BenchWork *w, Err *err)
 {
     TrainPlan plan;
     TRY(train_plan_make(&plan, &w->cfg, w->be->threads, false, err));
+    TRY(train_plan_check(&plan, &w->cfg, err));
     train_plan_print(&plan);
-    return train_plan_check(&plan, &w->cfg, err);
+    return 0;
 }
 
 static int eval_fits(const BenchWork *w, const SweepOptions *o, Err *err)

@@ -16,11 +16,12 @@ SweepOptions train_sweep_options(const Config *c)
                           .learn = t->train_mode == TRAIN_META};
 }
 
-/* Beside the arrays: what is resident by now, the libraries' code for products, and each thread's
- * packed operands (measured: docs/speed.md). */
-static size_t program_bytes(int threads)
+/* Beside the arrays: what is resident by now, the libraries' code for products, each thread's
+ * packed operands, and the largest weight in bfloat16 (measured: docs/speed.md). */
+static size_t program_bytes(const Config *c, int threads)
 {
-    return mem_peak_rss() + ((size_t)4 << 20) + (size_t)threads * ((size_t)4 << 20);
+    size_t rounded = c->model.compute_dtype == COMPUTE_BF16 ? sweep_head_bf16(&c->model) : 0;
+    return mem_peak_rss() + ((size_t)4 << 20) + (size_t)threads * ((size_t)4 << 20) + rounded;
 }
 
 int train_plan_make(TrainPlan *out, const Config *c, int threads, bool snapshot, Err *err)
@@ -37,7 +38,7 @@ int train_plan_make(TrainPlan *out, const Config *c, int threads, bool snapshot,
                        .moments = 2 * block,
                        .snapshot = snapshot ? 2 * block : 0,
                        .tokens = (size_t)o.batch * (size_t)(o.length + 1) * sizeof(int32_t),
-                       .program = program_bytes(threads),
+                       .program = program_bytes(c, threads),
                        .available = mem_available()};
     out->floor = sweep_floor_flops(&shape, o.length, true, o.learn);
     out->total = out->sweep.total + out->weights + out->gradient + out->moments + out->snapshot +
@@ -92,11 +93,12 @@ static bool fits(Search *s)
 static bool fits_with_less(Search *s)
 {
     TrainingConfig *t = &s->cfg.training;
-    const TrainPlan *p = s->refused;
-    size_t others = p->total - p->sweep.total;
-    if (others >= p->available) return false;
-    t->activation_mb = (int64_t)((p->available - others) >> 20);
-    return t->activation_mb > 0 && fits(s);
+    t->activation_mb = 1;
+    if (!fits(s)) return false;
+    t->activation_mb =
+        (int64_t)((s->refused->available - s->plan.total + s->plan.sweep.total) >> 20);
+    if (t->activation_mb < 1) t->activation_mb = 1;
+    return fits(s);
 }
 
 static bool fits_in_parts(Search *s)
