@@ -161,7 +161,7 @@ for n in 1 2; do
 done
 run_script 75 RUNNING N/A 0 timed.sh && problem "a job may run out of time for ever"
 [ ! -e scontrol.args ] || problem "it is queued again a third time"
-grep -q 'out of time, 2 times queued again' "$log" || problem "it does not say why: $(tail -n 2 "$log")"
+grep -q 'out of time after 2 restarts, hydra.launcher.max_num_timeout is 2' "$log" || problem "it does not say why: $(tail -n 2 "$log")"
 
 [ $failures -eq 0 ] && echo "all as expected" || echo "$failures problems"
 exit $((failures > 0))
