@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/names.h"
@@ -62,6 +63,7 @@ static int folder_take(HydraPlace *place, const char *folder, Err *err)
         char shown[NAME_SHOWN_MAX];
         return err_set(err, "no folder of configurations at %s", name_show(shown, folder));
     }
+    if (access(folder, R_OK | X_OK) != 0) return file_error(err, "list the folder", folder);
     return path_join(place->folder, sizeof place->folder, folder, ".", err);
 }
 
@@ -80,7 +82,7 @@ int hydra_place(HyOptions *o, HydraPlace *place, const HydraFlags *f, Err *err)
     bool whole = f->config_dir && !f->config_path && holds(f->config_dir, o->config_name);
     const char *main = f->config_path ? f->config_path : whole ? f->config_dir : own;
     if (main == own && !found) return err_set(err, "%s", missing.text);
-    if (f->config_dir && !dir_exists(f->config_dir)) return folder_take(place, f->config_dir, err);
+    if (f->config_dir) TRY(folder_take(place, f->config_dir, err));
     TRY(folder_take(place, main, err));
     size_t size = strlen(place->folder);
     place->folder[size - 2] = 0; /* without the "/." that joined it */
