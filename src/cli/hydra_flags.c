@@ -116,10 +116,17 @@ static const char *cell(const HyPart *p, int column)
     return p->parent ? p->parent : "";
 }
 
+static void rule_show(int width)
+{
+    for (int k = 0; k < width; k++) putchar('-');
+    putchar('\n');
+}
+
+/* As Hydra prints it, the blank at the end of the heading too. */
 static void defaults_show(const HyConfig *c)
 {
     static const char *const names[] = {"Config path", "Package", "_self_", "Parent"};
-    int width[ARRAY_LEN(names)], all = 1;
+    int width[ARRAY_LEN(names)], all = 2;
     for (int k = 0; k < ARRAY_LEN(names); k++) {
         width[k] = (int)strlen(names[k]);
         for (int i = 0; i < c->defaults.n; i++) {
@@ -133,10 +140,10 @@ static void defaults_show(const HyConfig *c)
         putchar('|');
         for (int k = 0; k < ARRAY_LEN(names); k++)
             printf(" %-*s |", width[k], i < 0 ? names[k] : cell(&c->defaults.part[i], k));
-        putchar('\n');
-        for (int k = 0; i < 0 && k < all; k++) putchar('-');
-        if (i < 0) putchar('\n');
+        fputs(i < 0 ? " \n" : "\n", stdout);
+        if (i < 0) rule_show(all);
     }
+    rule_show(all);
 }
 
 static void searchpath_show(const HyConfig *c)
