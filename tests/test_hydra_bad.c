@@ -95,8 +95,11 @@ static void files_that_are_no_configuration(void **state)
     refuse_text("# @package\na: 1\n", "header");
     refuse_text("a: ${x\n", "bad.yaml:1: 'a'");
     refuse_text("hydra: 5\n", "hydra");
-    put("bad.yaml", "a: b\0c\n", 7);
-    assert_refused("bad", NULL, "a NUL byte");
+    put("bad.yaml", "a: b\nc: d\0\n", 11);
+    assert_refused("bad", NULL, "bad.yaml:2: a NUL byte");
+    put("folder.yaml/one.yaml", "a: 1\n", 5);
+    assert_refused("folder", NULL, "folder.yaml is there, but is no file that can be read");
+    refuse_text("a:\n\tb: 1\n", "bad.yaml:2:");
     assert_refused("nothere", NULL, "no configuration 'nothere'");
     put("bad.yaml", "", 0);
     Err err;

@@ -60,6 +60,36 @@ same '["seed=1"]
 ["seed=2"]' "$ttt" config "${given[@]}" -m seed=1,2
 expect 0 "unknown key 'deploy.nodes'|nodes: 3" "$ttt" config "${given[@]}" +deploy=cluster deploy.nodes=3
 
+# the tables of --info, byte for byte as Hydra 1.3.8 prints them
+same '
+Defaults Tree
+*************
+<root>:
+  hydra/config:
+    hydra/output: default
+    hydra/launcher: basic
+    hydra/sweeper: basic
+    hydra/help: default
+    hydra/hydra_help: default
+    hydra/hydra_logging: default
+    hydra/job_logging: default
+    hydra/callbacks: null
+    hydra/env: default
+    _self_
+  config:
+    model: small:
+      model/tiny
+      _self_
+    training: small/long:
+      training/base
+      _self_
+    data: books
+    _self_
+    experiment: a/b/first:
+      _self_' "$ttt" config "${given[@]}" --info defaults-tree +experiment=a/b/first
+expect 0 '^\| hydra/config                \| hydra               \| True   \| <root>              \|$' \
+    "$ttt" config "${given[@]}" --info defaults +experiment=a/b/first
+
 # --- a tree of one's own with a searchpath, an added folder of groups, another primary file
 mkdir -p tree/model more/model third/model
 printf 'defaults:\n  - model: a\n  - _self_\nhydra:\n  searchpath: [%s/third]\nx: 1\n' "$work" >tree/top.yaml
@@ -72,7 +102,7 @@ expect 0 '^  name: b$' "$ttt" config "${top[@]}" -cd more model=b
 expect 0 '^  name: c$' "$ttt" config "${top[@]}" model=c
 refuse "no model 'b'" "$ttt" config "${top[@]}" model=b
 expect 0 'command-line +\| file://more' "$ttt" config "${top[@]}" -cd more --info searchpath
-expect 0 '^  model: b$' "$ttt" config "${top[@]}" -cd more model=b -i defaults-tree
+expect 0 '^    model: b$' "$ttt" config "${top[@]}" -cd more model=b -i defaults-tree
 expect 0 '^\| model/b +\| model +\| False +\| top' "$ttt" config "${top[@]}" -cd more model=b --info defaults
 
 # --- ttt's own tree

@@ -111,6 +111,7 @@ done
 expect_done training.exp_name=cut
 [ "$(grep -o '^{"step":[0-9]*' $run/log.jsonl | sort -u | wc -l)" -eq 60 ] &&
     [ "$(lines $run/log.jsonl)" -eq 60 ] || fail "log.jsonl does not have each step once"
+has $run/report.md 'left no end: it was killed'
 diff <(sed 's/"seconds.*//' $run/eval.jsonl) <(sed 's/"seconds.*//' runs/f/whole/eval.jsonl) ||
     fail "the evaluations differ from those of an uninterrupted run"
 [ "$(find $run -name 'events.out.tfevents.*' | wc -l)" -eq 3 ] || fail "not a file per start"

@@ -26,7 +26,7 @@ static const char help[] =
     "  --json           the mapping as JSON\n"
     "\n"
     "example:\n"
-    "  ttt export experiments/demo/mine/model --out mine.safetensors --dtype bf16\n";
+    "  ttt export experiments/tiny/mine/model --out mine.safetensors --dtype bf16\n";
 
 typedef struct Arguments {
     ExportOptions export;

@@ -14,7 +14,7 @@ static const char help[] =
     "SIGTERM; this is for one that is still running or was killed.\n"
     "\n"
     "example:\n"
-    "  ttt report experiments/demo/first\n";
+    "  ttt report experiments/tiny/first\n";
 
 static int run(int argc, char **argv)
 {

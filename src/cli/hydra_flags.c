@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/names.h"
@@ -62,6 +63,7 @@ static int folder_take(HydraPlace *place, const char *folder, Err *err)
         char shown[NAME_SHOWN_MAX];
         return err_set(err, "no folder of configurations at %s", name_show(shown, folder));
     }
+    if (access(folder, R_OK | X_OK) != 0) return file_error(err, "list the folder", folder);
     return path_join(place->folder, sizeof place->folder, folder, ".", err);
 }
 
@@ -80,7 +82,7 @@ int hydra_place(HyOptions *o, HydraPlace *place, const HydraFlags *f, Err *err)
     bool whole = f->config_dir && !f->config_path && holds(f->config_dir, o->config_name);
     const char *main = f->config_path ? f->config_path : whole ? f->config_dir : own;
     if (main == own && !found) return err_set(err, "%s", missing.text);
-    if (f->config_dir && !dir_exists(f->config_dir)) return folder_take(place, f->config_dir, err);
+    if (f->config_dir) TRY(folder_take(place, f->config_dir, err));
     TRY(folder_take(place, main, err));
     size_t size = strlen(place->folder);
     place->folder[size - 2] = 0; /* without the "/." that joined it */
@@ -114,10 +116,17 @@ static const char *cell(const HyPart *p, int column)
     return p->parent ? p->parent : "";
 }
 
+static void rule_show(int width)
+{
+    for (int k = 0; k < width; k++) putchar('-');
+    putchar('\n');
+}
+
+/* As Hydra prints it, the blank at the end of the heading too. */
 static void defaults_show(const HyConfig *c)
 {
     static const char *const names[] = {"Config path", "Package", "_self_", "Parent"};
-    int width[ARRAY_LEN(names)], all = 1;
+    int width[ARRAY_LEN(names)], all = 2;
     for (int k = 0; k < ARRAY_LEN(names); k++) {
         width[k] = (int)strlen(names[k]);
         for (int i = 0; i < c->defaults.n; i++) {
@@ -131,10 +140,10 @@ static void defaults_show(const HyConfig *c)
         putchar('|');
         for (int k = 0; k < ARRAY_LEN(names); k++)
             printf(" %-*s |", width[k], i < 0 ? names[k] : cell(&c->defaults.part[i], k));
-        putchar('\n');
-        for (int k = 0; i < 0 && k < all; k++) putchar('-');
-        if (i < 0) putchar('\n');
+        fputs(i < 0 ? " \n" : "\n", stdout);
+        if (i < 0) rule_show(all);
     }
+    rule_show(all);
 }
 
 static void searchpath_show(const HyConfig *c)

@@ -8,7 +8,7 @@
 /* One file of the result. */
 typedef struct HyPart {
     const char *config, *package;
-    const char *parent;       /* the file whose list names it; NULL: none */
+    const char *parent;       /* the file whose list names it, or <root>; NULL: none */
     const char *override_key; /* of a group's option; NULL: not one */
     bool is_self, primary;
 } HyPart;

@@ -22,7 +22,9 @@ static int part_add(Parts *b, const HyEntry *tree, const HyEntry *above, const H
     const HyEntry *named = self ? tree : e, *parent = self ? above : tree;
     HyPart part = {.config = hy_entry_config(b->arena, named),
                    .package = hy_entry_package(b->arena, named, true),
-                   .parent = parent && !parent->is_root ? hy_entry_config(b->arena, parent) : NULL,
+                   .parent = !parent           ? NULL
+                             : parent->is_root ? "<root>"
+                                               : hy_entry_config(b->arena, parent),
                    .is_self = self,
                    .primary = named->primary};
     if (!self && e->is_group) part.override_key = hy_entry_key(b->arena, e);
@@ -58,19 +60,17 @@ int hy_defaults_parts(HyArena *a, HyDefaults *d, Err *err)
 
 static void tree_print(FILE *out, HyArena *a, const HyEntry *e, int depth)
 {
-    if (!e->is_root) {
-        bool self = hy_entry_is_self(e);
-        fprintf(out, "%*s", 2 * depth, "");
-        if (self)
-            fputs("_self_", out);
-        else if (e->is_group)
-            fprintf(out, "%s: %s", hy_entry_key(a, e), e->value ? e->value : "null");
-        else
-            fputs(hy_entry_config(a, e), out);
-        fputs(e->n_children > 0 ? ":\n" : "\n", out);
-    }
-    for (int i = 0; i < e->n_children; i++)
-        tree_print(out, a, e->child[i], depth + (e->is_root ? 0 : 1));
+    fprintf(out, "%*s", 2 * depth, "");
+    if (e->is_root)
+        fputs("<root>", out);
+    else if (hy_entry_is_self(e))
+        fputs("_self_", out);
+    else if (e->is_group)
+        fprintf(out, "%s: %s", hy_entry_key(a, e), e->value ? e->value : "null");
+    else
+        fputs(hy_entry_config(a, e), out);
+    fputs(e->n_children > 0 ? ":\n" : "\n", out);
+    for (int i = 0; i < e->n_children; i++) tree_print(out, a, e->child[i], depth + 1);
 }
 
 char *hy_defaults_tree(HyArena *a, const HyDefaults *d)

@@ -372,8 +372,10 @@ static int text_check(Loader *l, const char *text, size_t size)
         return err_set(l->err, "%s: %zu bytes; a configuration has at most %d", l->name, size,
                        HY_MAX_TEXT);
     }
-    if (memchr(text, 0, size)) {
-        return err_set(l->err, "%s: a NUL byte; this is not a YAML text", l->name);
+    const char *nul = memchr(text, 0, size);
+    if (nul) {
+        for (const char *c = text; c < nul; c++) line += *c == '\n';
+        return fail(l, line, "a NUL byte; this is not a YAML text");
     }
     if (!is_utf8(text, size)) {
         return err_set(l->err, "%s: not UTF-8; save it as UTF-8", l->name);

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/names.h"
@@ -207,7 +209,7 @@ static void list_folder(Names *names, const char *folder, const char *prefix, in
         if (*name == '.' || path_join(path, sizeof path, folder, name, &ignored) < 0) continue;
         bool is_dir = dir_exists(path);
         if (is_dir && groups) names_add(names, prefix, name, strlen(name));
-        if (!is_dir && !groups && ends_with(name, ".yaml"))
+        if (!groups && ends_with(name, ".yaml") && file_exists(path))
             names_add(names, prefix, name, strlen(name) - 5);
         if (is_dir && below > 0)
             list_folder(names, path, hy_format(names->repo->arena, "%s%s/", prefix, name),
@@ -276,8 +278,27 @@ static const char *option_nearest(HyArena *a, const HyNode *options, const char 
     return name_nearest(option, known, n);
 }
 
+/* A group that cannot be searched, or something of the option's name that is no file: -1. */
+static int option_blocked(const HyRepo *r, const char *group, const char *option, const char *place)
+{
+    const char *file = hy_format(r->arena, "%s%s%s.yaml", group, *group ? "/" : "", option);
+    for (int i = 0; i < r->n; i++) {
+        char path[PATH_MAX];
+        struct stat info;
+        if (folder_path(path, &r->folder[i], group) && dir_exists(path) &&
+            access(path, R_OK | X_OK) != 0) {
+            file_error(r->err, "list the folder", path);
+            return err_wrap(r->err, "%s", place);
+        }
+        if (folder_path(path, &r->folder[i], file) && lstat(path, &info) == 0 && !file_exists(path))
+            return err_set(r->err, "%s: %s is there, but is no file that can be read", place, path);
+    }
+    return 0;
+}
+
 int hy_option_unknown(const HyRepo *r, const char *group, const char *option, const char *place)
 {
+    TRY(option_blocked(r, group, option, place));
     char shown[NAME_SHOWN_MAX];
     const HyNode *options = hy_group_options(r, group, true);
     const char *near = option_nearest(r->arena, options, option), *some = "";

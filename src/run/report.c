@@ -289,9 +289,13 @@ static void put_history(const Report *r)
 {
     size_t n = json_array_size(r->data.history);
     fputs("\n## How it was run\n\n", r->f);
+    bool open = false; /* a start without an end so far */
     for (size_t i = n > 2 * SHOWN_STARTS ? n - 2 * SHOWN_STARTS : 0; i < n; i++) {
         const json_t *line = json_array_get(r->data.history, i);
-        if (strcmp(text_of(line, "event"), "start") == 0)
+        bool start = strcmp(text_of(line, "event"), "start") == 0;
+        if (start && open) fputs("  - left no end: it was killed\n", r->f);
+        open = start;
+        if (start)
             put_start(r, line);
         else
             fprintf(r->f, "  - %s at step %.0f, %s\n", text_of(line, "outcome"),
