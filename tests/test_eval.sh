@@ -103,7 +103,7 @@ cp -r data plain
 rm plain/dataset.json plain/*.docs.jsonl
 expect_done $e2e --data plain --length 128 --out plain-stream
 grep -q "lists no documents" err || fail "the stream layout is not told: $(cat err)"
-cmp -s stream/loss_by_position.tsv plain-stream/loss_by_position.tsv ||
+cmp -s stream/token_nll_e2e_on.npy plain-stream/token_nll_e2e_on.npy ||
     fail "a plain array has other losses than the data set that it is of"
 "$TTT" eval $e2e --data plain --layout documents >/dev/null 2>err && fail "documents of a plain array"
 expect_done $e2e $swa --data data --max-tokens 300 --names A,B --out bounded
