@@ -66,6 +66,27 @@ mkdir -p third.partial/mine
 if "$TTT" data encode "${options[@]}" --out third >/dev/null 2>said; then fail "a folder in the way"; fi
 [ -d third.partial/mine ] || fail "a folder that is not ours was removed"
 
+# Repacking, too, goes on where it was killed.
+repack=(data repack whole --codec zstd:9 --chunk-tokens 512 --shard-tokens 65536)
+"$TTT" "${repack[@]}" --out again >/dev/null 2>said || fail "repack: $(cat said)"
+kills=0 resumed=0
+for _ in $(seq 200); do
+    "$TTT" "${repack[@]}" --out packed >/dev/null 2>said &
+    pid=$!
+    files=$(find packed.partial -name '[0-9]*' 2>/dev/null | wc -l)
+    while kill -0 $pid 2>/dev/null &&
+        [ "$(find packed.partial -name '[0-9]*' 2>/dev/null | wc -l)" -lt $((files + 60)) ]; do
+        sleep 0.01
+    done
+    if kill -9 $pid 2>/dev/null; then kills=$((kills + 1)); fi
+    wait $pid 2>/dev/null
+    grep -q "going on after" said && resumed=$((resumed + 1))
+    if [ -d packed ]; then break; fi
+done
+[ "$kills" -ge 2 ] && [ "$resumed" -ge 1 ] || fail "repack: $kills kills, went on $resumed times"
+diff -r again packed || fail "repack: other bytes after $kills kills"
+"$TTT" data check packed >/dev/null 2>said || fail "check of what was repacked: $(cat said)"
+
 # What it refuses, it refuses in a line.
 "$TTT" data encode "${options[@]}" --codec lzo --out fourth >/dev/null 2>said && fail "codec lzo"
 grep -q "codec 'lzo'" said || fail "codec: $(cat said)"

@@ -98,6 +98,14 @@ expect_done $e2e --data data --modes off --batch 1 --out off
 expect_done $e2e --data data --length 256 --out long
 expect_done $e2e --data data --length 64 --out short
 expect_done $e2e --data data --layout stream --length 128 --out stream
+# Arrays without a list of documents, as published ones are, are read as a stream unasked.
+cp -r data plain
+rm plain/dataset.json plain/*.docs.jsonl
+expect_done $e2e --data plain --length 128 --out plain-stream
+grep -q "lists no documents" err || fail "the stream layout is not told: $(cat err)"
+cmp -s stream/token_nll_e2e_on.npy plain-stream/token_nll_e2e_on.npy ||
+    fail "a plain array has other losses than the data set that it is of"
+"$TTT" eval $e2e --data plain --layout documents >/dev/null 2>err && fail "documents of a plain array"
 expect_done $e2e $swa --data data --max-tokens 300 --names A,B --out bounded
 expect_done $swa --data data --max-documents 2 --out two
 

@@ -139,6 +139,30 @@ static void damaged_chunks(void **state)
 }
 
 /* An index without a checksum may say anything. */
+/* A file that shrinks while it is open is an error like others, not the end of the process. */
+static void file_cut_short(void **state)
+{
+    const Fixture *f = *state;
+    static const char *const layouts[] = {"int32 200000 200000 none", "int32 1000 200000 none",
+                                          "int32 500 200000 crc32c"};
+    for (int i = 0; i < ARRAY_LEN(layouts); i++) {
+        char dir[600], path[700];
+        TokenSource *source;
+        Err err;
+        int32_t ids[2000];
+        snprintf(dir, sizeof dir, "%s/short%d", f->dir, i);
+        snprintf(path, sizeof path, "%s/train/c/0", dir);
+        write_array(dir, layouts[i], 200000, 1);
+        assert_int_equal(token_source_open(&source, dir, "train", &err), 0);
+        assert_int_equal(token_source_read(source, 0, 100, ids, &err), 0);
+        assert_int_equal(truncate(path, 5000), 0);
+        assert_int_equal(token_source_read(source, 190000, 2000, ids, &err), -1);
+        assert_mentions(&err, "cut short");
+        assert_mentions(&err, "train/c/0: ");
+        token_source_close(source);
+    }
+}
+
 static void foreign_index(void **state)
 {
     const Fixture *f = *state;
@@ -225,6 +249,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(bad_metadata, setup, teardown),
         cmocka_unit_test_setup_teardown(damaged_chunks, setup, teardown),
+        cmocka_unit_test_setup_teardown(file_cut_short, setup, teardown),
         cmocka_unit_test_setup_teardown(foreign_index, setup, teardown),
         cmocka_unit_test_setup_teardown(version_two, setup, teardown),
         cmocka_unit_test_setup_teardown(check_names_the_file, setup, teardown),

@@ -37,3 +37,9 @@ int cores_usable(void)
     if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
     return cores_of(&set, "/sys/devices/system/cpu");
 }
+
+int cpus_usable(void)
+{
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+}

@@ -12,4 +12,8 @@ int cores_of(const cpu_set_t *set, const char *root);
 /* The same of the CPUs that this process may use. */
 int cores_usable(void);
 
+/* The CPUs themselves, two to a core where a core runs two threads: for work that waits for memory
+ * and branches more than it computes, such as splitting text and packing tokens. At least 1. */
+int cpus_usable(void);
+
 #endif

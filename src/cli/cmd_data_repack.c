@@ -2,8 +2,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "backend/cores.h"
 #include "cli/cmd_data.h"
 #include "cli/command.h"
 #include "data/encode.h"
@@ -88,7 +88,7 @@ int data_repack_run(int argc, char **argv)
 {
     RepackOptions o = {.codec = encode_codec,
                        .chunk_tokens = ENCODE_CHUNK_TOKENS,
-                       .threads = (int)sysconf(_SC_NPROCESSORS_ONLN),
+                       .threads = cpus_usable(),
                        .stop = &interrupted};
     Err err;
     int status = parse_arguments(&o, argc, argv);

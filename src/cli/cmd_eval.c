@@ -25,7 +25,7 @@ static const char help[] =
     "  --split NAME        train or val (val)\n"
     "  --modes on,off      learning on, off, or both, for models that learn (on,off)\n"
     "  --layout KIND       documents: each from its beginning; stream: the sequences of training\n"
-    "                      (documents)\n"
+    "                      (documents, and stream for data that do not list any)\n"
     "  --length T          score the first T tokens, of documents that have so many\n"
     "                      (training.seq_length, and shorter documents to their end)\n"
     "  --max-tokens N      score at most N positions\n"
@@ -107,8 +107,9 @@ static int arguments_check(Arguments *a)
         o->max_documents = a->max_sequences;
         a->layout = "stream";
     }
-    o->stream = strcmp(a->layout, "stream") == 0;
-    if (!o->stream && strcmp(a->layout, "documents") != 0)
+    o->stream = a->layout != NULL && strcmp(a->layout, "stream") == 0;
+    o->documents = a->layout != NULL && !o->stream;
+    if (o->documents && strcmp(a->layout, "documents") != 0)
         return options_usage("eval", "--layout takes documents or stream, not '%s'", a->layout);
     if (o->compute && strcmp(o->compute, "fp32") != 0 && strcmp(o->compute, "bf16") != 0)
         return options_usage("eval", "--compute takes fp32 or bf16, not '%s'", o->compute);
@@ -185,7 +186,7 @@ static int run(int argc, char **argv)
 {
     for (int i = 1; i < argc; i++)
         if (is_override(argv[i])) return run_overrides(argc, argv);
-    Arguments a = {.eval = {.split = "val"}, .modes = "on,off", .layout = "documents"};
+    Arguments a = {.eval = {.split = "val"}, .modes = "on,off"};
     int status = arguments_parse(&a, argc, argv);
     if (status != EXIT_DONE) return status;
     Err err;

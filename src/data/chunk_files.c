@@ -49,13 +49,16 @@ static void unmap(ChunkFile *file)
         free(bytes);
     else if (bytes != NULL)
         munmap(bytes, (size_t)file->size);
+    if (file->fd >= 0) close(file->fd);
     file->bytes = NULL;
+    file->fd = -1;
 }
 
 void chunk_files_close(ChunkFiles *files)
 {
     if (files == NULL) return;
-    for (int i = 0; i < SETS * WAYS; i++) unmap(&files->slots[i].file);
+    for (int i = 0; i < SETS * WAYS; i++)
+        if (files->slots[i].used) unmap(&files->slots[i].file);
     pthread_mutex_destroy(&files->lock);
     free(files);
 }
@@ -123,20 +126,21 @@ static int map_open(ChunkFile *file, int fd, const char *path, Err *err)
     void *bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
     if (bytes == MAP_FAILED) return file_error(err, "map", path);
     file->bytes = bytes;
+    file->fd = fd;
     return 0;
 }
 
 static int map(const ChunkFiles *files, int64_t number, ChunkFile *file, Err *err)
 {
     char path[PATH_MAX];
-    *file = (ChunkFile){.number = number};
+    *file = (ChunkFile){.number = number, .fd = -1};
     TRY(zarr_file_path(files->meta, files->dir, number, path, sizeof path, err));
     /* Non-blocking, so that a pipe in the file's place is refused and not waited for. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0 && errno == ENOENT) return 0;
     if (fd < 0) return file_error(err, "open", path);
     int status = map_open(file, fd, path, err);
-    close(fd);
+    if (file->fd < 0) close(fd);
     TRY(status);
     if (!files->meta->sharded || check_index(files, file, err) == 0) return 0;
     unmap(file);
@@ -208,11 +212,21 @@ static uint64_t index_word(const unsigned char *p, bool big_endian)
     return word;
 }
 
+static bool is_cut_short(const ChunkFile *file)
+{
+    struct stat st;
+    return file->fd >= 0 && (fstat(file->fd, &st) != 0 || st.st_size < file->size);
+}
+
 int chunk_part(const ChunkFiles *files, const ChunkFile *file, int64_t part, ChunkPart *out,
                Err *err)
 {
     const ZarrMeta *m = files->meta;
     *out = (ChunkPart){file->bytes, file->size};
+    if (is_cut_short(file)) {
+        err_set(err, "it was cut short while it was read");
+        return chunk_fail(files, file->number, err);
+    }
     if (!m->sharded || file->bytes == NULL) return 0;
     const unsigned char *entry = index_of(m, file) + 16 * part;
     uint64_t at = index_word(entry, m->index_big_endian);

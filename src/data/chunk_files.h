@@ -12,6 +12,7 @@ typedef struct ChunkFile {
     const unsigned char *bytes; /* NULL when the file is not there: the chunk is fill_value */
     int64_t size;
     int64_t number; /* of the file in the array */
+    int fd;         /* of a mapped file, to see whether it is still as long; else -1 */
     int slot;
 } ChunkFile;
 
@@ -29,7 +30,8 @@ void chunk_files_close(ChunkFiles *files); /* NULL is fine */
 int chunk_files_get(ChunkFiles *files, int64_t number, ChunkFile *out, Err *err);
 void chunk_files_put(ChunkFiles *files, ChunkFile *file);
 
-/* Where part 0 .. zarr_parts - 1 lies in the file. */
+/* Where part 0 .. zarr_parts - 1 lies in the file. Fails where the file has become shorter since it
+ * was mapped: touching what is gone would end the process (SIGBUS). */
 int chunk_part(const ChunkFiles *files, const ChunkFile *file, int64_t part, ChunkPart *out,
                Err *err);
 

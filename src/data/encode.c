@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "backend/cores.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/progress.h"
@@ -204,7 +204,7 @@ static void set_defaults(EncodeOptions *o)
     if (o->codec == NULL) o->codec = encode_codec;
     if (o->chunk_tokens == 0) o->chunk_tokens = ENCODE_CHUNK_TOKENS;
     if (o->shard_tokens == 0) o->shard_tokens = encode_shard_tokens(o->chunk_tokens);
-    if (o->threads == 0) o->threads = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    if (o->threads == 0) o->threads = cpus_usable();
     if (o->threads < 1) o->threads = 1;
 }
 

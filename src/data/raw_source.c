@@ -22,6 +22,7 @@ typedef struct RawSource {
     const SplitInfo *split;     /* in info */
     const unsigned char *bytes; /* the mapping, size bytes; NULL when the file is empty */
     size_t size;
+    int fd; /* of the mapped file, to see whether it is still as long; else -1 */
 } RawSource;
 
 static uint32_t token_at(const unsigned char *p, int token_size)
@@ -30,11 +31,20 @@ static uint32_t token_at(const unsigned char *p, int token_size)
     return token_size == 2 ? low : low | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
+/* Touching what is gone from a mapped file would end the process (SIGBUS). */
+static int check_size(const RawSource *raw, Err *err)
+{
+    struct stat st;
+    if (raw->fd < 0 || (fstat(raw->fd, &st) == 0 && st.st_size >= (off_t)raw->size)) return 0;
+    return err_set(err, "%s was cut short while it was read; encode the dataset again", raw->path);
+}
+
 static int raw_read(const TokenSource *s, int64_t start, int64_t n, int32_t *out, Err *err)
 {
     const RawSource *raw = (const RawSource *)s;
     int token_size = raw->info.token_size;
     const unsigned char *p = raw->bytes + start * token_size;
+    TRY(check_size(raw, err));
     for (int64_t i = 0; i < n; i++, p += token_size) {
         uint32_t id = token_at(p, token_size);
         if (id >= (uint32_t)s->vocab_size)
@@ -51,6 +61,7 @@ static void raw_close(TokenSource *s)
 {
     RawSource *raw = (RawSource *)s;
     if (raw->bytes != NULL) munmap((void *)(uintptr_t)raw->bytes, raw->size);
+    if (raw->fd >= 0) close(raw->fd);
     doc_index_free(&raw->index);
     free(raw);
 }
@@ -71,6 +82,7 @@ static int raw_map(RawSource *raw, int fd, int64_t tokens, Err *err)
     void *bytes = mmap(NULL, raw->size, PROT_READ, MAP_SHARED, fd, 0);
     if (bytes == MAP_FAILED) return file_error(err, "map", raw->path);
     raw->bytes = bytes;
+    raw->fd = fd;
     return 0;
 }
 
@@ -87,7 +99,7 @@ static int raw_load(RawSource *raw, const char *dir, const char *split, Err *err
     int fd = open(raw->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) return file_error(err, "open", raw->path);
     int status = raw_map(raw, fd, info->tokens, err);
-    close(fd);
+    if (raw->fd < 0) close(fd);
     TRY(status);
     if (!file_exists(docs_path)) {
         errno = ENOENT;
@@ -103,6 +115,7 @@ int raw_source_open(TokenSource **out, const char *dir, const char *split, Err *
     RawSource *raw = calloc(1, sizeof *raw);
     if (raw == NULL) return err_set(err, "no memory for a token source");
     raw->base.ops = &ops;
+    raw->fd = -1;
     if (raw_load(raw, dir, split, err) < 0) {
         raw_close(&raw->base);
         return -1;

@@ -1,18 +1,24 @@
-/* Repacking: every split is read once and written once. Documents and dataset.json go along. */
+/* Repacking: every split is read once and written once. Documents and dataset.json go along. A run
+ * that finds what an earlier one with the same source and layout left goes on after its files,
+ * which are each complete or not there. */
 #include "data/repack.h"
 
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/names.h"
 #include "base/progress.h"
 #include "data/dataset.h"
 #include "data/dataset_target.h"
 #include "data/doc_index.h"
 #include "data/token_source.h"
+#include "data/tokenizer.h"
+#include "data/write_state.h"
 #include "data/zarr_source.h"
 #include "data/zarr_writer.h"
 
@@ -23,6 +29,7 @@ typedef struct Repack {
     DatasetTarget target;
     DatasetInfo info; /* of the source, if it has one */
     bool has_info;
+    bool saved;   /* the folder being written is worth keeping */
     int32_t *ids; /* (BLOCK) */
 } Repack;
 
@@ -75,16 +82,93 @@ static int check_fit(const TokenSource *source, const int32_t *ids, int64_t at, 
 static int check_stop(const Repack *r, Err *err)
 {
     if (r->options->stop == NULL || *r->options->stop == 0) return 0;
-    return err_set(err, "interrupted; nothing was written");
+    return err_set(err, "interrupted; run the same command again to go on");
 }
+
+/* --- going on --------------------------------------------------------------------------------- */
+
+static void add_text(Sha256 *sha, const char *text)
+{
+    sha256_update(sha, text, strlen(text) + 1);
+}
+
+static void add_number(Sha256 *sha, int64_t number)
+{
+    sha256_update(sha, &number, sizeof number);
+}
+
+/* What tells a source from another of that name: size and time of the files that describe it. */
+static void add_source(Sha256 *sha, const char *dir)
+{
+    static const char *const names[] = {"dataset.json",  "zarr.json",     "train/zarr.json",
+                                        "train/.zarray", "val/zarr.json", "val/.zarray"};
+    char path[PATH_MAX];
+    Err ignored;
+    for (int i = 0; i < ARRAY_LEN(names); i++) {
+        struct stat st = {0};
+        if (path_join(path, sizeof path, dir, names[i], &ignored) == 0) (void)stat(path, &st);
+        add_number(sha, st.st_size);
+        add_number(sha, st.st_mtim.tv_sec);
+        add_number(sha, st.st_mtim.tv_nsec);
+    }
+}
+
+static void plan_make(char hex[PLAN_HEX], const RepackOptions *o)
+{
+    Sha256 sha;
+    sha256_init(&sha);
+    add_text(&sha, "repack");
+    add_text(&sha, o->in_dir);
+    add_source(&sha, o->in_dir);
+    add_text(&sha, o->codec);
+    add_text(&sha, o->dtype == NULL ? "" : o->dtype);
+    add_number(&sha, o->chunk_tokens);
+    add_number(&sha, o->shard_tokens);
+    add_number(&sha, o->big_endian << 2 | o->index_at_start << 1 | o->v2_keys);
+    sha256_hex(&sha, hex);
+}
+
+static int partial_open(Repack *r, Err *err)
+{
+    char plan[PLAN_HEX];
+    WriteState state = {0}; /* only its plan counts here: the files say how far it came */
+    plan_make(plan, r->options);
+    int found = write_state_read(&state, r->target.partial, plan, err);
+    TRY(found);
+    if (!found) {
+        TRY(dataset_target_clean(&r->target, err));
+        TRY(write_state_write(&state, r->target.partial, plan, err));
+    }
+    r->saved = true;
+    return 0;
+}
+
+/* Elements that an earlier run wrote: those of whole files, from the first one on. */
+static int written_before(const ZarrMeta *layout, const char *dir, int64_t length, int64_t *out,
+                          Err *err)
+{
+    char path[PATH_MAX];
+    int64_t files = 0;
+    for (; (files + 1) * layout->chunk <= length; files++) {
+        TRY(zarr_file_path(layout, dir, files, path, sizeof path, err));
+        if (!file_exists(path)) break;
+    }
+    *out = files * layout->chunk;
+    return 0;
+}
+
+/* --- copying ---------------------------------------------------------------------------------- */
 
 static int copy_tokens(Repack *r, const TokenSource *source, ZarrWriter *writer, IntType type,
                        Err *err)
 {
-    int64_t length = token_source_length(source);
+    int64_t length = token_source_length(source), first = zarr_writer_length(writer);
     Progress progress;
+    if (first > 0 && !r->options->quiet)
+        log_info("%s: going on after %lld of %lld tokens", source->name, (long long)first,
+                 (long long)length);
     if (!r->options->quiet) progress_start(&progress, "repack", (uint64_t)length, "tokens");
-    for (int64_t at = 0; at < length; at += BLOCK) {
+    for (int64_t at = first; at < length; at += BLOCK) {
         int64_t n = length - at < BLOCK ? length - at : BLOCK;
         TRY(check_stop(r, err));
         TRY(token_source_read(source, at, n, r->ids, err));
@@ -126,6 +210,7 @@ static int repack_source(Repack *r, const TokenSource *source, int split, Err *e
     SplitInfo *info = &r->info.splits[split];
     TRY(layout_make(&layout, r->options, source, err));
     TRY(path_join(dir, sizeof dir, r->target.partial, split_name(split), err));
+    TRY(written_before(&layout, dir, token_source_length(source), &layout.length, err));
     TRY(zarr_writer_open(&writer, &layout, dir, r->options->threads, err));
     int status = copy_tokens(r, source, writer, layout.type, err);
     zarr_writer_close(writer);
@@ -134,6 +219,17 @@ static int repack_source(Repack *r, const TokenSource *source, int split, Err *e
     snprintf(info->token_file, sizeof info->token_file, "%s", split_name(split));
     snprintf(info->docs_file, sizeof info->docs_file, "%s.docs.jsonl", split_name(split));
     return copy_documents(r, source, info->docs_file, err);
+}
+
+/* The tokenizer's file, where the source has one. */
+static int copy_tokenizer(const Repack *r, Err *err)
+{
+    char path[PATH_MAX];
+    const char *name = r->info.tokenizer;
+    if (!r->has_info) return 0;
+    TRY(tokenizer_named_path(path, name, r->options->in_dir, err));
+    if (path[0] == 0 || !file_exists(path)) return 0;
+    return tokenizer_copy_file(name, path, r->target.partial, err);
 }
 
 /* Returns 1, or 0 where a plain group has no such array. */
@@ -156,16 +252,18 @@ static int repack_all(Repack *r, Err *err)
     r->has_info = !zarr_group_there(o->in_dir);
     if (r->has_info) TRY(dataset_read(&r->info, o->in_dir, err));
     TRY(dataset_target_open(&r->target, o->out_dir, o->force, err));
-    TRY(dataset_target_clean(&r->target, err));
+    TRY(partial_open(r, err));
     for (int s = 0; s < SPLIT_COUNT; s++) {
         int done = repack_split(r, s, err);
         TRY(done);
         splits += done;
     }
     if (splits == 0) return err_set(err, "%s: neither an array 'train' nor 'val' there", o->in_dir);
+    TRY(copy_tokenizer(r, err));
     TRY(zarr_group_write(r->target.partial, err));
     r->info.is_zarr = true;
     if (r->has_info) TRY(dataset_write(&r->info, r->target.partial, err));
+    TRY(write_state_remove(r->target.partial, err));
     return dataset_target_commit(&r->target, err);
 }
 
@@ -174,7 +272,7 @@ int dataset_repack(const RepackOptions *options, Err *err)
     Repack r = {.options = options, .target = {.lock = -1}};
     r.ids = malloc(BLOCK * sizeof *r.ids);
     int status = r.ids == NULL ? err_set(err, "no memory to repack") : repack_all(&r, err);
-    dataset_target_close(&r.target, false);
+    dataset_target_close(&r.target, r.saved);
     free(r.ids);
     return status;
 }

@@ -20,7 +20,8 @@ typedef struct RepackOptions {
     const volatile sig_atomic_t *stop; /* not zero: give up; NULL is fine */
 } RepackOptions;
 
-/* On failure out_dir is as it was. */
+/* On failure out_dir is as it was; what was written stays beside it (OUT.partial) for a run with
+ * the same options, which goes on from there. */
 int dataset_repack(const RepackOptions *options, Err *err);
 
 #endif

@@ -88,6 +88,13 @@ static uint32_t run_end(int run)
     return run + 1 < N_RUNS ? category_runs[run + 1] >> 5 : UNICODE_END;
 }
 
+/* The long runs, whose characters are all alike: no exceptions lie inside. */
+static bool is_uniform(int run)
+{
+    int kind = category_runs[run] & 31;
+    return kind == LO || kind == CO || kind == CN;
+}
+
 static int category_at(int run, uint32_t c)
 {
     int kind = category_runs[run] & 31;
@@ -101,9 +108,8 @@ uint8_t *unicode_bits(void)
     if (bits == NULL) return NULL;
     for (int run = 0; run < N_RUNS; run++) {
         uint32_t c = category_runs[run] >> 5, end = run_end(run);
-        int kind = category_runs[run] & 31;
-        if (kind == LO || kind == CO || kind == CN) { /* the long ones; no exceptions inside */
-            memset(bits + c, bits_of(kind, c), end - c);
+        if (is_uniform(run)) {
+            memset(bits + c, bits_of(category_at(run, c), c), end - c);
             continue;
         }
         for (; c < end; c++) bits[c] = bits_of(category_at(run, c), c);
@@ -141,6 +147,7 @@ bool unicode_class(const char *name, size_t length, bool negated, UnicodeRun run
             if (has && !open) from = c;
             if (!has && open) run(context, from, c - 1);
             open = has;
+            if (is_uniform(r)) c = run_end(r) - 1;
         }
     if (open) run(context, from, UNICODE_END - 1);
     return true;

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
+#include "backend/cores.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/rng.h"
@@ -84,7 +84,7 @@ static int make_array(const char *dir, const Layout *layout, int64_t tokens, Err
     CHECK(int_type_find(&m.type, layout->dtype), "dtype %s", layout->dtype);
     TRY(chain_parse(&m.chain, layout->codec, m.type.size, err));
     TRY(path_join(path, sizeof path, dir, "train", err));
-    TRY(zarr_writer_open(&writer, &m, path, (int)sysconf(_SC_NPROCESSORS_ONLN), err));
+    TRY(zarr_writer_open(&writer, &m, path, cpus_usable(), err));
     int status = fill_array(writer, tokens, err);
     zarr_writer_close(writer);
     return status;

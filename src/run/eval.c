@@ -14,6 +14,7 @@
 
 #include "backend/gemm_bf16.h" // defines: bf16_native
 #include "base/file.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/real.h"
 #include "data/tokenizer.h"
@@ -144,9 +145,12 @@ static int set_make(Eval *e, Err *err)
     const EvalOptions *o = &e->options;
     EvalSetOptions so = {.length = o->length,
                          .full_length_only = o->length > 0,
-                         .stream = o->stream,
+                         .stream = o->stream || (!o->documents && doc_count(e->source) == 0),
                          .max_tokens = o->max_tokens,
                          .max_items = o->max_documents};
+    if (so.stream && !o->stream)
+        log_info("%s lists no documents: the sequences of training are scored (--layout stream)",
+                 e->source->name);
     if (so.length == 0) so.length = e->models[0].cfg.training.seq_length;
     return eval_set_make(&e->set, e->source, &so, err);
 }

@@ -19,8 +19,8 @@ typedef struct EvalOptions {
     const char *const *names;  /* (n_models), or NULL: named after their folders */
     int n_models;
     const char *data, *split;
-    bool mode_on, mode_off; /* for models that learn; at least one */
-    bool stream;
+    bool mode_on, mode_off;            /* for models that learn; at least one */
+    bool stream, documents;            /* neither: documents where the data list them */
     int64_t length;                    /* 0: training.seq_length of the first model */
     int64_t max_tokens, max_documents; /* 0: no bound */
     int batch;                         /* 0: training.eval_batch_size, less where memory is short */
