@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "backend/bf16_copy.h"
 #include "model/sweep_state.h"
 
 static int64_t min64(int64_t a, int64_t b)
@@ -368,6 +369,7 @@ double sweep_run(Sweep *s, const int32_t *tokens, double inner_lr, real *gradien
                   .gradient = gradient,
                   .chunk_weight = weight / (double)losses,
                   .report = report};
+    if (s->head) bf16_copy_refresh(s->m->be, s->head, s->head_size);
     start_weights(s);
     for (int64_t i = 0; i < s->plan.segments; i++) {
         bool last = i == s->plan.segments - 1;

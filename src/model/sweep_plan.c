@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/bf16_copy.h"
 #include "model/sweep_state.h"
 
 enum { SPAN_ROWS = 512 };
@@ -342,6 +343,8 @@ int sweep_create(Sweep **out, Model *m, const SweepOptions *o, Err *err)
     s->losses = malloc((size_t)o->batch * sizeof *s->losses);
     s->chunk_loss = calloc((size_t)o->batch * (size_t)s->plan.chunks, sizeof *s->chunk_loss);
     CHECK(s->tokens && s->targets && s->losses && s->chunk_loss, "out of memory");
+    s->head = head_unadapted(m, &s->head_size);
+    if (s->head) bf16_copy_keep(m->be, s->head, s->head_size);
     *out = s;
     return 0;
 }
@@ -349,6 +352,7 @@ int sweep_create(Sweep **out, Model *m, const SweepOptions *o, Err *err)
 void sweep_free(Sweep *s)
 {
     if (!s) return;
+    if (s->head) bf16_copy_drop(s->m->be, s->head);
     if (s->memory) backend_free(s->m->be, s->memory, s->elements);
     free(s->acts);
     free(s->lead.acts);

@@ -18,6 +18,8 @@ struct Sweep {
     int64_t history;      /* rows kept before a segment; all when kv_full */
     bool kv_full;         /* keys and values of the whole sequence stay in place */
     int64_t kv_base;      /* position of row 0 of kv */
+    const real *head;     /* the head's weight, of which a bf16 copy is kept; NULL: of none */
+    size_t head_size;
 
     size_t elements; /* of memory */
     real *memory;

@@ -89,6 +89,15 @@ static ParamId head_weight(const Model *m)
     return m->cfg.model.tie_word_embeddings ? P_WTE : P_LM_HEAD;
 }
 
+const real *head_unadapted(const Model *m, size_t *n)
+{
+    ParamId id = head_weight(m);
+    for (int i = 0; i < m->inner.n; i++)
+        if (m->inner.slice[i].live && m->inner.slice[i].id == id) return NULL;
+    *n = m->table.entry[id].size;
+    return m->params + m->table.entry[id].offset;
+}
+
 static bool anything_adapted_moves(const TailPass *p)
 {
     return p->w.tangent && p->m->inner.size > 0;

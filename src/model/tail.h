@@ -55,6 +55,9 @@ typedef struct Tail {
 
 void tail_layout(Tail *t, Arena *a, const Model *m, int B, int M, bool gradient);
 
+/* The head's weight (n) where no inner step changes it, else NULL. */
+const real *head_unadapted(const Model *m, size_t *n);
+
 typedef struct TailPass {
     const Model *m;
     Tail *tail;
