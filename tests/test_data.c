@@ -230,6 +230,22 @@ static void source_refuses_damage(void **state)
     token_source_close(source);
 }
 
+/* A file that shrinks while it is open is an error like others, not the end of the process. */
+static void source_refuses_shrunk_file(void **state)
+{
+    const Fixture *f = *state;
+    char path[512];
+    TokenSource *source;
+    Err err;
+    int32_t ids[N_TRAIN];
+    assert_int_equal(token_source_open(&source, f->dir, "train", &err), 0);
+    snprintf(path, sizeof path, "%s/%s", f->dir, f->info.splits[SPLIT_TRAIN].token_file);
+    assert_int_equal(truncate(path, 0), 0);
+    assert_int_equal(token_source_read(source, 0, N_TRAIN, ids, &err), -1);
+    assert_mentions(&err, "cut short");
+    token_source_close(source);
+}
+
 static void source_refuses_foreign_json(void **state)
 {
     Fixture *f = *state;
@@ -345,6 +361,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(source_reads_folder, setup, teardown),
         cmocka_unit_test_setup_teardown(source_refuses_missing, setup, teardown),
         cmocka_unit_test_setup_teardown(source_refuses_damage, setup, teardown),
+        cmocka_unit_test_setup_teardown(source_refuses_shrunk_file, setup, teardown),
         cmocka_unit_test_setup_teardown(source_refuses_foreign_json, setup, teardown),
         cmocka_unit_test_setup_teardown(source_refuses_bad_documents, setup, teardown),
         cmocka_unit_test_setup_teardown(source_int32, setup, teardown),

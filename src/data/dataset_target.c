@@ -165,6 +165,34 @@ int dataset_target_clean(DatasetTarget *t, Err *err)
     return status;
 }
 
+/* Temporary names that killed runs left among the files of tokens. */
+static int sweep_folder(const char *folder, Err *err)
+{
+    char path[PATH_MAX];
+    DIR *dir = opendir(folder);
+    if (dir == NULL) return errno == ENOENT ? 0 : file_error(err, "read the folder", folder);
+    int status = 0;
+    const struct dirent *entry;
+    while (status == 0 && (entry = readdir(dir)) != NULL) {
+        if (strstr(entry->d_name, ".tmp-") == NULL) continue;
+        status = path_join(path, sizeof path, folder, entry->d_name, err);
+        if (status == 0 && unlink(path) != 0) status = file_error(err, "remove", path);
+    }
+    closedir(dir);
+    return status;
+}
+
+int dataset_target_sweep(const DatasetTarget *t, Err *err)
+{
+    static const char *const folders[] = {"", "train", "train/c", "val", "val/c"};
+    char path[PATH_MAX];
+    for (int i = 0; i < ARRAY_LEN(folders); i++) {
+        TRY(path_join(path, sizeof path, t->partial, folders[i], err));
+        TRY(sweep_folder(path, err));
+    }
+    return 0;
+}
+
 /* The old dataset steps aside first: a folder can only be renamed over an empty one. */
 static int swap_in(DatasetTarget *t, Err *err)
 {

@@ -25,6 +25,8 @@ int dataset_partial_name(char *out, size_t size, const char *dir, Err *err);
 int dataset_target_open(DatasetTarget *t, const char *dir, bool force, Err *err);
 /* Removes what an earlier run left in the partial folder. */
 int dataset_target_clean(DatasetTarget *t, Err *err);
+/* Removes the temporary files that killed runs left among those of tokens. */
+int dataset_target_sweep(const DatasetTarget *t, Err *err);
 /* Puts the folder in place. */
 int dataset_target_commit(DatasetTarget *t, Err *err);
 /* keep: leave the partial folder for another run. After commit nothing is left to do. */

@@ -2,8 +2,6 @@
  * saved whenever a file of tokens is complete; a later run cuts the rest back to that point. */
 #include "data/dataset_writer.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -289,39 +287,11 @@ static void info_finish(DatasetWriter *w)
     }
 }
 
-/* Temporary names that killed runs left among the files of tokens. */
-static int sweep_folder(const char *folder, Err *err)
-{
-    char path[PATH_MAX];
-    DIR *dir = opendir(folder);
-    if (dir == NULL) return errno == ENOENT ? 0 : file_error(err, "read the folder", folder);
-    int status = 0;
-    const struct dirent *entry;
-    while (status == 0 && (entry = readdir(dir)) != NULL) {
-        if (strstr(entry->d_name, ".tmp-") == NULL) continue;
-        status = path_join(path, sizeof path, folder, entry->d_name, err);
-        if (status == 0 && unlink(path) != 0) status = file_error(err, "remove", path);
-    }
-    closedir(dir);
-    return status;
-}
-
-static int sweep(const DatasetWriter *w, Err *err)
-{
-    static const char *const folders[] = {"", "train", "train/c", "val", "val/c"};
-    char path[PATH_MAX];
-    for (int i = 0; i < ARRAY_LEN(folders); i++) {
-        TRY(path_join(path, sizeof path, w->target.partial, folders[i], err));
-        TRY(sweep_folder(path, err));
-    }
-    return 0;
-}
-
 int dataset_writer_commit(DatasetWriter *w, DatasetInfo *out, Err *err)
 {
     while (w->state.split < SPLIT_COUNT) TRY(split_advance(w, err));
     info_finish(w);
-    TRY(sweep(w, err));
+    TRY(dataset_target_sweep(&w->target, err));
     TRY(zarr_group_write(w->target.partial, err));
     TRY(dataset_write(&w->info, w->target.partial, err));
     TRY(write_state_remove(w->target.partial, err));

@@ -264,6 +264,7 @@ static int repack_all(Repack *r, Err *err)
     r->info.is_zarr = true;
     if (r->has_info) TRY(dataset_write(&r->info, r->target.partial, err));
     TRY(write_state_remove(r->target.partial, err));
+    TRY(dataset_target_sweep(&r->target, err));
     return dataset_target_commit(&r->target, err);
 }
 
