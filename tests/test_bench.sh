@@ -5,39 +5,22 @@ set -u
 build=${TTT_BUILD_DIR:?set TTT_BUILD_DIR to the build folder}
 export TTT_CONFIG_DIR=${TTT_SOURCE_DIR:?set TTT_SOURCE_DIR to the repository}/configs
 ttt=$build/ttt
-work=$(mktemp -d "${TMPDIR:-/tmp}/ttt-bench-XXXXXX")
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failures=0
+. "$TTT_SOURCE_DIR/tests/shell.sh"
 tiny=(+experiment=tiny/pretrain-tiny-e2e model.num_hidden_layers=3 model.hidden_size=32
     model.num_attention_heads=2 model.intermediate_size=48 model.mini_batch_size=16
     model.sliding_window_size=24 training.seq_length=80 training.global_batch_size=2
     training.eval_batch_size=2)
 shared=(--threads 1 --steps 3 --warmup 1)
 
-problem() {
-    echo "FAILED: $*"
-    failures=$((failures + 1))
-}
-
-# refuse STATUS PATTERN ARGUMENTS...: one line on standard error that matches, and nothing else.
-refuse() {
-    local status=$1 pattern=$2 got
-    shift 2
-    "$ttt" bench "$@" >out 2>err </dev/null
-    got=$?
-    [ $got -eq "$status" ] || problem "status $got, not $status: $* ($(cat err))"
-    grep -qE -e "$pattern" err || problem "no '$pattern' in the complaint about: $* ($(cat err))"
-    [ "$(wc -l <err)" -eq 1 ] || problem "not one line: $* ($(cat err))"
-    [ ! -s out ] || problem "output in spite of an error: $*"
-}
+# refused STATUS PATTERN ARGUMENTS...: of `ttt bench`
+refused() { refuse "$1" "$2" "$ttt" bench "${@:3}"; }
 
 # measure ARGUMENTS...: runs the benchmark for JSON into the file out.
 measure() {
-    "$ttt" bench "$@" --json >out 2>err </dev/null || problem "bench $* failed: $(cat err)"
-    [ "$(head -c 1 out)$(tail -n 1 out)" = '{}' ] || problem "bench $*: not one JSON object"
+    "$ttt" bench "$@" --json >out 2>err </dev/null || fail "bench $* failed: $(cat err)"
+    [ "$(head -c 1 out)$(tail -n 1 out)" = '{}' ] || fail "bench $*: not one JSON object"
     if command -v python3 >/dev/null; then
-        python3 -m json.tool out >/dev/null || problem "bench $*: not JSON"
+        python3 -m json.tool out >/dev/null || fail "bench $*: not JSON"
     fi
 }
 
@@ -50,7 +33,7 @@ value() {
 near() {
     awk -v a="$1" -v b="$2" -v t="$3" 'BEGIN {
         d = a - b; if (d < 0) d = -d; exit !(a != "" && b > 0 && d <= t * b) }' ||
-        problem "$4: $1 is not $2"
+        fail "$4: $1 is not $2"
 }
 
 # What every kind of work reports, and how its figures hang together.
@@ -58,7 +41,7 @@ check_work() {
     local key typical=$1 tokens
     for key in tokens_per_second seconds_median seconds_min seconds_max seconds_mean \
         floor_flops_per_token floor_gflops peak_gflops share_of_peak peak_rss_mb; do
-        awk -v x="$(value $key)" 'BEGIN { exit !(x + 0 > 0) }' || problem "$2: no $key"
+        awk -v x="$(value $key)" 'BEGIN { exit !(x + 0 > 0) }' || fail "$2: no $key"
     done
     tokens=$(value step_tokens)
     near "$(value tokens_per_second)" \
@@ -85,92 +68,92 @@ calls() {
 # --- training: batches and their parts, learning or not
 measure train "${tiny[@]}" "${shared[@]}"
 check_work seconds_median train
-[ "$(value step_tokens)" = 160 ] || problem "train: a step is not 160 tokens"
-[ "$(value steps)" = 3 ] || problem "train: not 3 steps"
-[ "$(value learning)" = true ] || problem "train: no learning"
+[ "$(value step_tokens)" = 160 ] || fail "train: a step is not 160 tokens"
+[ "$(value steps)" = 3 ] || fail "train: not 3 steps"
+[ "$(value learning)" = true ] || fail "train: no learning"
 # 5 chunks, weights of the first and the fourth kept: those of the second and third again
-[ "$(calls inner_sgd_forward)" = 6 ] || problem "train: not an inner step per chunk but the last"
-[ "$(calls inner_sgd_backward)" = 4 ] || problem "train: not a dual pass per chunk but the last"
+[ "$(calls inner_sgd_forward)" = 6 ] || fail "train: not an inner step per chunk but the last"
+[ "$(calls inner_sgd_backward)" = 4 ] || fail "train: not a dual pass per chunk but the last"
 for phase in 'lead forward' 'tail forward' 'inner step' reverse 'lead backward' optimizer; do
-    grep -q "^   \"$phase\": [0-9.e-]*,*$" out || problem "train: no phase '$phase'"
+    grep -q "^   \"$phase\": [0-9.e-]*,*$" out || fail "train: no phase '$phase'"
 done
 with=$(value floor_flops_per_token)
 measure train "${tiny[@]}" "${shared[@]}" --no-learning training.accum_steps=2
 check_work seconds_median 'train without learning'
-[ "$(value step_tokens)" = 160 ] || problem "accumulation changes the step"
-[ -z "$(calls inner_sgd_forward)" ] || problem "--no-learning learns"
+[ "$(value step_tokens)" = 160 ] || fail "accumulation changes the step"
+[ -z "$(calls inner_sgd_forward)" ] || fail "--no-learning learns"
 awk -v a="$(value floor_flops_per_token)" -v b="$with" 'BEGIN { exit !(a < b) }' ||
-    problem "learning costs nothing"
+    fail "learning costs nothing"
 
 # --- evaluation, reading, generation
 measure eval "${tiny[@]}" "${shared[@]}"
 check_work seconds_median eval
-[ -z "$(calls adamw)" ] || problem "eval updates weights"
+[ -z "$(calls adamw)" ] || fail "eval updates weights"
 measure read "${tiny[@]}" "${shared[@]}" --tokens 100
 check_work seconds_median read
-[ "$(value tokens_before)" = 100 ] || problem "read: 100 tokens are not read first"
-[ "$(calls inner_sgd_forward)" = 5 ] || problem "read: a piece is not five chunks"
-awk -v x="$(value speed_over_fresh)" 'BEGIN { exit !(x > 0) }' || problem "read: no comparison"
+[ "$(value tokens_before)" = 100 ] || fail "read: 100 tokens are not read first"
+[ "$(calls inner_sgd_forward)" = 5 ] || fail "read: a piece is not five chunks"
+awk -v x="$(value speed_over_fresh)" 'BEGIN { exit !(x > 0) }' || fail "read: no comparison"
 measure read "${tiny[@]}" "${shared[@]}" training.train_mode=pretrain
 check_work seconds_median 'read without inner weights'
-[ "$(value learning)" = false ] || problem "a pretrained model learns"
+[ "$(value learning)" = false ] || fail "a pretrained model learns"
 measure read "${tiny[@]}" "${shared[@]}" model.seq_modeling_block=self_attention
 check_work seconds_median 'read with full attention'
 measure generate "${tiny[@]}" --threads 1 --steps 40
 check_work seconds_mean generate
-grep -q '"pause_seconds": {' out || problem "generate: no pause in 40 tokens"
+grep -q '"pause_seconds": {' out || fail "generate: no pause in 40 tokens"
 measure generate "${tiny[@]}" --threads 1 --steps 40 --batch 3
 check_work seconds_mean 'generate three'
-[ "$(value step_tokens)" = 3 ] || problem "--batch 3 is not three tokens a step"
-grep -q '"pause_seconds": {' out || problem "generate three: no pause in 40 tokens"
+[ "$(value step_tokens)" = 3 ] || fail "--batch 3 is not three tokens a step"
+grep -q '"pause_seconds": {' out || fail "generate three: no pause in 40 tokens"
 for key in read_bytes read_gbs read_seconds token_over_read; do
-    awk -v x="$(value $key)" 'BEGIN { exit !(x + 0 > 0) }' || problem "generate: no $key"
+    awk -v x="$(value $key)" 'BEGIN { exit !(x + 0 > 0) }' || fail "generate: no $key"
 done
 
 # --- the instruction sets, and bfloat16 where there is none of it
 measure eval "${tiny[@]}" "${shared[@]}" --isa portable model.compute_dtype=bf16
 [ "$(grep -c 'no bf16 instructions; products run in float32' err)" = 1 ] ||
-    problem "not said once that bf16 runs in float32: $(cat err)"
-[ "$(value isa)" = '"portable"' ] || problem "--isa is not heard"
-[ "$(value compute)" = '"bf16"' ] || problem "bf16 is not told"
+    fail "not said once that bf16 runs in float32: $(cat err)"
+[ "$(value isa)" = '"portable"' ] || fail "--isa is not heard"
+[ "$(value compute)" = '"bf16"' ] || fail "bf16 is not told"
 
 measure generate "${tiny[@]}" --threads 1 --steps 20 --isa portable model.compute_dtype=bf16
-[ "$(grep -c 'no bf16 instructions' err)" = 1 ] || problem "generate: not said once: $(cat err)"
+[ "$(grep -c 'no bf16 instructions' err)" = 1 ] || fail "generate: not said once: $(cat err)"
 measure eval "${tiny[@]}" "${shared[@]}" --isa portable
-grep -q 'bf16' err && problem "float32 talks about bf16"
+grep -q 'bf16' err && fail "float32 talks about bf16"
 
 # --- the machine, and single operations
 measure peak --threads 1
-grep -q '"all_threads": [0-9]' out || problem "no peak"
+grep -q '"all_threads": [0-9]' out || fail "no peak"
 for key in products_gflops bf16_gflops memory_gbs; do
-    grep -q "^ \"$key\": " out || problem "peak: no $key"
+    grep -q "^ \"$key\": " out || fail "peak: no $key"
 done
 measure ops --shape tiny --threads 1 model.vocab_size=300
-grep -q '"op": "attention gradient, dual"' out || problem "ops: attention is missing"
+grep -q '"op": "attention gradient, dual"' out || fail "ops: attention is missing"
 awk '/"share_of_peak": / && !($2 + 0 > 0) { bad = 1 } END { exit bad }' out ||
-    problem "ops: a row without a share"
+    fail "ops: a row without a share"
 
 # --- tables for people
-"$ttt" bench train "${tiny[@]}" "${shared[@]}" >out 2>err || problem "no table: $(cat err)"
-grep -qE '^gemm +[0-9.]+ +[0-9.]+' out || problem "no row of products"
-grep -qE '^all +[0-9.]+ +100\.0' out || problem "the table does not sum to 100"
+"$ttt" bench train "${tiny[@]}" "${shared[@]}" >out 2>err || fail "no table: $(cat err)"
+grep -qE '^gemm +[0-9.]+ +[0-9.]+' out || fail "no row of products"
+grep -qE '^all +[0-9.]+ +100\.0' out || fail "the table does not sum to 100"
 
 # --- bad requests
-refuse 2 'say what' --json
-refuse 2 "'tain' is none of" tain
-refuse 2 'peak takes no overrides' peak model.hidden_size=32
-refuse 2 'are for train, eval' peak --steps 3
-refuse 2 'tokens is for read, generate and data' train --tokens 10
-refuse 2 'batch is for generate' read --batch 2
-refuse 2 'shape is for ops' train --shape small
-refuse 2 'whole number from 1' train --steps 0
-refuse 2 'unknown option' eval --setps 3
-refuse 1 "instruction set 'avx1024'" eval "${tiny[@]}" --isa avx1024
-refuse 1 'hidden_siz' train model.hidden_siz=32
-refuse 1 'not a multiple' train "${tiny[@]}" model.hidden_size=33
-refuse 1 'MB are free' train "${tiny[@]}" training.global_batch_size=10000000
-refuse 1 'MB are free' eval "${tiny[@]}" training.eval_batch_size=10000000
-refuse 1 'full attention' read "${tiny[@]}" model.seq_modeling_block=self_attention --tokens 100
-refuse 1 '[Nn]othere-e2e' ops --shape nothere
+refused 2 'say what' --json
+refused 2 "'tain' is none of" tain
+refused 2 'peak takes no overrides' peak model.hidden_size=32
+refused 2 'are for train, eval' peak --steps 3
+refused 2 'tokens is for read, generate and data' train --tokens 10
+refused 2 'batch is for generate' read --batch 2
+refused 2 'shape is for ops' train --shape small
+refused 2 'whole number from 1' train --steps 0
+refused 2 'unknown option' eval --setps 3
+refused 1 "instruction set 'avx1024'" eval "${tiny[@]}" --isa avx1024
+refused 1 'hidden_siz' train model.hidden_siz=32
+refused 1 'not a multiple' train "${tiny[@]}" model.hidden_size=33
+refused 1 'MB are free' train "${tiny[@]}" training.global_batch_size=10000000
+refused 1 'MB are free' eval "${tiny[@]}" training.eval_batch_size=10000000
+refused 1 'full attention' read "${tiny[@]}" model.seq_modeling_block=self_attention --tokens 100
+refused 1 '[Nn]othere-e2e' ops --shape nothere
 
-[ $failures -eq 0 ]
+exit $((failures > 0))

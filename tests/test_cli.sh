@@ -4,32 +4,7 @@
 set -u
 build=${TTT_BUILD_DIR:?set TTT_BUILD_DIR to the build folder}
 ttt=$build/ttt
-work=$(mktemp -d "${TMPDIR:-/tmp}/ttt-cli-XXXXXX")
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failures=0
-
-problem() {
-    echo "FAILED: $*"
-    failures=$((failures + 1))
-}
-
-# expect STATUS PATTERN COMMAND...: the exit status, and a line of output that matches.
-expect() {
-    local status=$1 pattern=$2 got
-    shift 2
-    "$@" >out 2>err </dev/null
-    got=$?
-    [ $got -eq "$status" ] || problem "status $got, not $status: $* ($(cat err))"
-    grep -qE -e "$pattern" out err || problem "no '$pattern' in the output of: $* ($(cat out err))"
-}
-
-# refuse STATUS PATTERN COMMAND...: as expect, with one line on standard error and nothing else.
-refuse() {
-    expect "$@"
-    [ "$(wc -l <err)" -eq 1 ] || problem "not one line: ${*:3} ($(cat err))"
-    [ ! -s out ] || problem "output in spite of an error: ${*:3}"
-}
+. "$TTT_SOURCE_DIR/tests/shell.sh"
 
 tensors() { # what a memory holds but for its date
     LC_ALL=C sed 's/"created":"[^"]*"//' "$1"
@@ -58,19 +33,19 @@ expect 0 '^tokens +18894$' "$ttt" memory info first.memory
 expect 0 '"nll_last_tenth": [0-9]' "$ttt" read model a.txt empty.txt b.txt --memory both.memory --json
 expect 0 '25163 tokens read' "$ttt" read model b.txt --memory first.memory
 [ "$("$ttt" memory sources first.memory | cut -f 3 | tr '\n' ' ')" = "a.txt b.txt " ] ||
-    problem "the sources are not a.txt and b.txt"
+    fail "the sources are not a.txt and b.txt"
 [ "$("$ttt" memory sources first.memory | head -1 | cut -f 2)" = "$(sha256sum <a.txt | cut -c 1-64)" ] ||
-    problem "the digest of a.txt is another one"
+    fail "the digest of a.txt is another one"
 cmp -s <(tensors first.memory) <(tensors both.memory) ||
-    problem "reading in two runs is not the same as in one, bit for bit"
-"$ttt" read model - --memory piped.memory <a.txt >/dev/null 2>&1 || problem "standard input"
+    fail "reading in two runs is not the same as in one, bit for bit"
+"$ttt" read model - --memory piped.memory <a.txt >/dev/null 2>&1 || fail "standard input"
 "$ttt" read model a.txt --memory a.memory >/dev/null 2>&1
 "$ttt" read model b.txt --from a.memory --memory ab.memory >/dev/null 2>&1
 "$ttt" read model a.txt --fresh --memory ab2.memory --save-every 1000 >/dev/null 2>&1
-cmp -s <(tensors ab.memory) <(tensors both.memory) || problem "--from is not the same as going on"
-cmp -s <(tensors ab2.memory) <(tensors a.memory) || problem "--save-every changes what is read"
+cmp -s <(tensors ab.memory) <(tensors both.memory) || fail "--from is not the same as going on"
+cmp -s <(tensors ab2.memory) <(tensors a.memory) || fail "--save-every changes what is read"
 [ "$("$ttt" memory info piped.memory | grep ^tokens)" = "$("$ttt" memory info a.memory | grep ^tokens)" ] ||
-    problem "standard input is read differently"
+    fail "standard input is read differently"
 expect 0 'learning is off' "$ttt" read model a.txt --no-learning
 expect 0 'learning is off' "$ttt" read plain a.txt --memory plain.memory
 
@@ -78,21 +53,21 @@ expect 0 'learning is off' "$ttt" read plain a.txt --memory plain.memory
 expect 0 . "$ttt" generate model --prompt '12 13 ' --max-tokens 40 --seed 1
 cp out one
 expect 0 . "$ttt" generate model --prompt '12 13 ' --max-tokens 40 --seed 1
-cmp -s out one || problem "same seed, another text"
+cmp -s out one || fail "same seed, another text"
 expect 0 . "$ttt" generate model --prompt '12 13 ' --max-tokens 40 --seed 2
-cmp -s out one && problem "another seed, same text"
+cmp -s out one && fail "another seed, same text"
 expect 0 . "$ttt" generate model --memory a.memory --prompt '12 13 ' --max-tokens 40 --seed 1
-cmp -s out one && problem "the memory makes no difference"
+cmp -s out one && fail "the memory makes no difference"
 printf '12 13 ' | "$ttt" generate model --prompt - --max-tokens 40 --seed 1 >out 2>err
-cmp -s out one || problem "a prompt from standard input is another one"
+cmp -s out one || fail "a prompt from standard input is another one"
 expect 0 'written: 40 tokens.*length' "$ttt" generate model --max-tokens 40 --temperature 0 --stats
 cp out greedy
 stop=$(LC_ALL=C grep -aoE '[a-zA-Z0-9]{2}' greedy | head -1)
 if [ -n "$stop" ]; then
     expect 0 '"end": "stop"' "$ttt" generate model --max-tokens 40 --temperature 0 --stop "$stop" --json
     expect 0 'end: stop' "$ttt" generate model --max-tokens 40 --temperature 0 --stop "$stop" --stats
-    cmp -s out <(head -c "$(stat -c %s out)" greedy) || problem "--stop changes what comes before"
-    LC_ALL=C grep -aq "$stop" out && problem "the stop text was printed"
+    cmp -s out <(head -c "$(stat -c %s out)" greedy) || fail "--stop changes what comes before"
+    LC_ALL=C grep -aq "$stop" out && fail "the stop text was printed"
 fi
 expect 0 '"pauses": [1-9]' "$ttt" generate model --max-tokens 40 --json --save-memory g.memory
 expect 0 '\(generated\)' "$ttt" memory sources g.memory
@@ -115,7 +90,7 @@ if command -v python3 >/dev/null; then
         "$ttt" generate model --prompt '12 13 ' --max-tokens 40 --seed $((k + 1)) --json >out
         python3 -c 'import json, sys
 sys.stdout.write(json.load(open("out"))["text"])' | cmp -s - text_$k ||
-            problem "text $k of a batch is not the one of its seed"
+            fail "text $k of a batch is not the one of its seed"
     done
     printf 'In the beginning\n\n7 8 9 10 11 12 13\n' >prompts
     expect 0 '"prompt_tokens": 33' "$ttt" generate model --prompts prompts --batch 2 --max-tokens 30 \
@@ -124,7 +99,7 @@ sys.stdout.write(json.load(open("out"))["text"])' | cmp -s - text_$k ||
     "$ttt" generate model --prompt '7 8 9 10 11 12 13' --max-tokens 30 --temperature 0 \
         --memory a.memory --json >out
     python3 -c 'import json, sys
-sys.stdout.write(json.load(open("out"))["text"])' | cmp -s - last || problem "a prompt of several"
+sys.stdout.write(json.load(open("out"))["text"])' | cmp -s - last || fail "a prompt of several"
 else
     echo "SKIPPED without python3: texts of a batch"
 fi
@@ -166,8 +141,8 @@ cp -r model cut && head -c 5000 model/model.safetensors >cut/model.safetensors
 refuse 1 'cut/model\.safetensors' "$ttt" read cut a.txt --memory x
 cp a.txt cut/model.safetensors
 refuse 1 'cut/model\.safetensors' "$ttt" generate cut
-[ "$(sha256sum <a.txt)" = "$(seq 1 4000 | sha256sum)" ] || problem "a text was overwritten"
-[ ! -e x ] || problem "a failed run left a memory"
+[ "$(sha256sum <a.txt)" = "$(seq 1 4000 | sha256sum)" ] || fail "a text was overwritten"
+[ ! -e x ] || fail "a failed run left a memory"
 
 # --- no room at the end: one line, and the old memory is as it was
 before=$(sha256sum <a.memory)
@@ -179,12 +154,12 @@ else
         ulimit -f 8
         exec "$ttt" read model b.txt --memory a.memory
     ) >out 2>err </dev/null
-    [ $? -eq 1 ] && grep -q 'ttt read: .*a.memory' err || problem "no room: $(cat err)"
+    [ $? -eq 1 ] && grep -q 'ttt read: .*a.memory' err || fail "no room: $(cat err)"
 fi
-[ "$(sha256sum <a.memory)" = "$before" ] || problem "a failed save changed the old memory"
-compgen -G '*.tmp-*' >/dev/null && problem "a temporary file was left"
+[ "$(sha256sum <a.memory)" = "$before" ] || fail "a failed save changed the old memory"
+compgen -G '*.tmp-*' >/dev/null && fail "a temporary file was left"
 "$ttt" generate model --max-tokens 9 >/dev/full 2>err
-[ $? -eq 1 ] && grep -q 'standard output' err || problem "a full output: $(cat err)"
+[ $? -eq 1 ] && grep -q 'standard output' err || fail "a full output: $(cat err)"
 
 # --- a signal: what was read so far is saved
 for signal in TERM INT; do
@@ -203,8 +178,8 @@ for signal in TERM INT; do
     status=$?
     exec 3>&-
     rm pipe
-    [ $status -eq $((128 + $(kill -l $signal))) ] || problem "SIG$signal: status $status"
-    grep -q 'interrupted.*kept.memory' err || problem "SIG$signal says nothing: $(cat err)"
+    [ $status -eq $((128 + $(kill -l $signal))) ] || fail "SIG$signal: status $status"
+    grep -q 'interrupted.*kept.memory' err || fail "SIG$signal says nothing: $(cat err)"
     expect 0 '^tokens +[1-9]' "$ttt" memory info kept.memory
 done
 

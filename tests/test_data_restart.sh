@@ -4,15 +4,7 @@
 set -u
 
 TTT=$TTT_BUILD_DIR/ttt
-work=$(mktemp -d "${TMPDIR:-/tmp}/test_restart.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failures=0
-
-fail() {
-    echo "FAILED: $*"
-    failures=$((failures + 1))
-}
+. "$TTT_SOURCE_DIR/tests/shell.sh"
 
 # 60 documents, one of them large enough to be encoded in pieces.
 mkdir texts

@@ -5,16 +5,8 @@ set -u
 
 export TTT=$TTT_BUILD_DIR/ttt
 demo=$TTT_SOURCE_DIR/tools/demo
-work=$(mktemp -d "${TMPDIR:-/tmp}/test_demo.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
+. "$TTT_SOURCE_DIR/tests/shell.sh"
 export TTT_DEMO_FROM=$work
-failures=0
-
-fail() {
-    echo "FAILED: $1" >&2
-    failures=$((failures + 1))
-}
 
 # Sentences of few words by a fixed rule, a blank line now and then.
 write_text() { # FILE SEED BYTES

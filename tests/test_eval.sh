@@ -4,15 +4,7 @@
 set -u
 
 TTT=$TTT_BUILD_DIR/ttt
-work=$(mktemp -d "${TMPDIR:-/tmp}/test_eval.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failures=0
-
-fail() {
-    echo "FAILED: $1" >&2
-    failures=$((failures + 1))
-}
+. "$TTT_SOURCE_DIR/tests/shell.sh"
 
 # Words drawn from few by a fixed rule, so that there is something to predict.
 write_text() { # FILE SEED BYTES

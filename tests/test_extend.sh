@@ -5,16 +5,8 @@ set -u
 
 TTT=$TTT_BUILD_DIR/ttt
 export TTT_CONFIG_DIR=$TTT_SOURCE_DIR/configs OMP_NUM_THREADS=1
-work=$(mktemp -d "${TMPDIR:-/tmp}/test_extend.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failures=0
+. "$TTT_SOURCE_DIR/tests/shell.sh"
 kept=20 # steps of pretraining
-
-fail() {
-    echo "FAILED: $1" >&2
-    failures=$((failures + 1))
-}
 
 shape=(model.num_hidden_layers=3 model.hidden_size=32 model.num_attention_heads=2
     model.intermediate_size=48 training.dataset_path=data training.eval_sequences=4)

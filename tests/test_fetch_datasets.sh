@@ -4,16 +4,8 @@
 set -u
 
 fetch=$TTT_SOURCE_DIR/tools/fetch_datasets
-work=$(mktemp -d "${TMPDIR:-/tmp}/test_fetch.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failures=0
+. "$TTT_SOURCE_DIR/tests/shell.sh"
 unset TTT_BILLING_PROJECT
-
-fail() {
-    echo "FAILED: $*"
-    failures=$((failures + 1))
-}
 
 # A bucket is a folder of $work/cloud. FAKE_ERROR: what gcloud storage says before it fails.
 mkdir -p bin cloud/llama3-books3/train/c cloud/llama3-books3/val/c

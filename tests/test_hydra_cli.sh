@@ -5,39 +5,14 @@ set -u
 build=${TTT_BUILD_DIR:?set TTT_BUILD_DIR to the build folder}
 source=${TTT_SOURCE_DIR:?set TTT_SOURCE_DIR to the repository}
 ttt=$build/ttt
-work=$(mktemp -d "${TMPDIR:-/tmp}/ttt-hydra-XXXXXX")
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failures=0
+. "$TTT_SOURCE_DIR/tests/shell.sh"
 export TTT_CONFIG_DIR=$source/configs TTT_TEST_HOME=/home/t
-
-problem() {
-    echo "FAILED: $*"
-    failures=$((failures + 1))
-}
-
-# expect STATUS PATTERN COMMAND...: the exit status, and a line of output that matches.
-expect() {
-    local status=$1 pattern=$2 got
-    shift 2
-    "$@" >out 2>err </dev/null
-    got=$?
-    [ $got -eq "$status" ] || problem "status $got, not $status: $* ($(tail -n 2 err))"
-    grep -qE -e "$pattern" out err || problem "no '$pattern' in the output of: $* ($(head -c 500 out err))"
-}
-
-# refuse PATTERN COMMAND...: status 1 and one line on standard error, nothing else.
-refuse() {
-    expect 1 "$@"
-    [ "$(wc -l <err)" -eq 1 ] || problem "not one line: ${*:2} ($(cat err))"
-    [ ! -s out ] || problem "output in spite of an error: ${*:2}"
-}
 
 # same TEXT COMMAND...: standard output is this.
 same() {
     local text=$1
     shift
-    diff <(printf '%s\n' "$text") <("$@" 2>&1) >diff.txt || problem "$*: $(cat diff.txt)"
+    diff <(printf '%s\n' "$text") <("$@" 2>&1) >diff.txt || fail "$*: $(cat diff.txt)"
 }
 
 # --- any tree, without the table of keys
@@ -46,10 +21,10 @@ expect 0 '^name: \$\{model.name\}-\$\{training.steps\}$' "$ttt" config "${given[
 expect 0 '^name: small-100$' "$ttt" config "${given[@]}" --config-name config --resolve model=small
 expect 0 '"lr": \{"\$float": "inf"\}' "$ttt" config "${given[@]}" --format json training.lr=inf
 expect 0 '^  secret: \?\?\?$' "$ttt" config "${given[@]}" --resolve +experiment=second
-refuse "second.yaml:9: 'extra.secret' is \?\?\?" "$ttt" config "${given[@]}" --strict +experiment=second
-refuse "unknown key 'sead'; did you mean 'seed'\?" "$ttt" config "${given[@]}" sead=1
-refuse "no model 'smal'; did you mean 'small'\?" "$ttt" config "${given[@]}" model=smal
-refuse "no folder of configurations at nowhere" "$ttt" config --config-dir nowhere
+refuse 1 "second.yaml:9: 'extra.secret' is \?\?\?" "$ttt" config "${given[@]}" --strict +experiment=second
+refuse 1 "unknown key 'sead'; did you mean 'seed'\?" "$ttt" config "${given[@]}" sead=1
+refuse 1 "no model 'smal'; did you mean 'small'\?" "$ttt" config "${given[@]}" model=smal
+refuse 1 "no folder of configurations at nowhere" "$ttt" config --config-dir nowhere
 expect 2 "takes yaml or json" "$ttt" config --format xml
 expect 2 "did you mean --config-name" "$ttt" config --config-nam x
 same '["seed=1", "model=small"]
@@ -100,7 +75,7 @@ top=(-cp "$work/tree" -cn top)
 expect 0 '^  name: a$' "$ttt" config "${top[@]}"
 expect 0 '^  name: b$' "$ttt" config "${top[@]}" -cd more model=b
 expect 0 '^  name: c$' "$ttt" config "${top[@]}" model=c
-refuse "no model 'b'" "$ttt" config "${top[@]}" model=b
+refuse 1 "no model 'b'" "$ttt" config "${top[@]}" model=b
 expect 0 'command-line +\| file://more' "$ttt" config "${top[@]}" -cd more --info searchpath
 expect 0 '^    model: b$' "$ttt" config "${top[@]}" -cd more model=b -i defaults-tree
 expect 0 '^\| model/b +\| model +\| False +\| top' "$ttt" config "${top[@]}" -cd more model=b --info defaults
@@ -110,9 +85,9 @@ experiment=+experiment=125m/pretrain/pretrain-125m-e2e
 expect 0 '^  mini_batch_size: 1024$' "$ttt" config $experiment
 expect 0 '^    lr: 0.003$' "$ttt" config $experiment
 expect 0 '^  total_steps: 7$' "$ttt" config $experiment training.total_steps=7
-refuse "unknown key 'model.hiden_size'; did you mean 'model.hidden_size'" "$ttt" config model.hiden_size=3
-refuse "override: model.hidden_size = wide is not allowed; it takes an integer" "$ttt" config model.hidden_size=wide
-refuse "'training.dataset_path' is \?\?\?" "$ttt" config --strict
+refuse 1 "unknown key 'model.hiden_size'; did you mean 'model.hidden_size'" "$ttt" config model.hiden_size=3
+refuse 1 "override: model.hidden_size = wide is not allowed; it takes an integer" "$ttt" config model.hidden_size=wide
+refuse 1 "'training.dataset_path' is \?\?\?" "$ttt" config --strict
 expect 0 '^model:' "$ttt" config --strict training.dataset_path=d training.exp_name=e
 
 # --- showing instead of training
@@ -124,10 +99,10 @@ expect 0 '^    timeout_min: 60$' "$ttt" train -c hydra hydra/launcher=submitit_s
 expect 0 '^    partition: gpu$' "$ttt" train -c hydra +deploy=submitit hydra.launcher.partition=gpu
 expect 0 '^    nodes: 4$' "$ttt" train --cfg all +deploy=submitit hydra.launcher.nodes=4
 expect 0 '^      model: small$' "$ttt" train -c hydra model=small
-refuse "no hydra/launcher 'slurm'" "$ttt" train -c hydra hydra/launcher=slurm
+refuse 1 "no hydra/launcher 'slurm'" "$ttt" train -c hydra hydra/launcher=slurm
 expect 2 "cannot show 'jobs'" "$ttt" train --cfg jobs
 expect 0 'Hydra.s own flags' "$ttt" train --help
-[ -z "$(find . -name .hydra)" ] || problem "showing left a folder behind"
+[ -z "$(find . -name .hydra)" ] || fail "showing left a folder behind"
 
 # --- the published command line, made small enough to run
 tiny=(model.num_hidden_layers=3 model.hidden_size=32 model.num_attention_heads=2
@@ -139,41 +114,41 @@ published=(+deploy=interactive $experiment training.wandb_entity=my-entity
     training.wandb_project=my-project 'training.wandb_key="my-key"' backend.num_processes=1
     model.remat_mlp=minimal training.exp_name=mine)
 expect 0 'wrote ./experiments/125m/mine/' "$ttt" train "${published[@]}" "${tiny[@]}"
-[ "$(grep -c 'without effect here' err)" -eq 1 ] || problem "keys without effect are not said once: $(cat err)"
+[ "$(grep -c 'without effect here' err)" -eq 1 ] || fail "keys without effect are not said once: $(cat err)"
 grep 'without effect here' err | grep 'training.wandb_key' | grep 'backend.num_processes' |
-    grep -q 'model.remat_mlp' || problem "the line about keys without effect lacks some: $(cat err)"
+    grep -q 'model.remat_mlp' || fail "the line about keys without effect lacks some: $(cat err)"
 run=experiments/125m/mine
-for file in config hydra overrides; do [ -f $run/.hydra/$file.yaml ] || problem "no $file.yaml in $run/.hydra"; done
-grep -q '^- training.exp_name=mine$' $run/.hydra/overrides.yaml || problem "$run/.hydra/overrides.yaml"
-grep -q "^    output_dir: .*/$run$" $run/.hydra/hydra.yaml || problem "no output_dir in $run/.hydra/hydra.yaml"
-if grep -rn my-key experiments; then problem "the key of another service was written down"; fi
+for file in config hydra overrides; do [ -f $run/.hydra/$file.yaml ] || fail "no $file.yaml in $run/.hydra"; done
+grep -q '^- training.exp_name=mine$' $run/.hydra/overrides.yaml || fail "$run/.hydra/overrides.yaml"
+grep -q "^    output_dir: .*/$run$" $run/.hydra/hydra.yaml || fail "no output_dir in $run/.hydra/hydra.yaml"
+if grep -rn my-key experiments; then fail "the key of another service was written down"; fi
 # what was composed composes again to the same, but for that key
 same "$("$ttt" config "${published[@]}" "${tiny[@]}" 'training.wandb_key="***"')" "$ttt" config --schema --config-dir $run/.hydra
 
 # --- hydra.run.dir, and a name from the overrides
 expect 0 'wrote .*/elsewhere/seed_3/' "$ttt" train "$experiment" "${tiny[@]}" training.model_seed=3 \
     'hydra.run.dir=elsewhere/seed_${training.model_seed}'
-[ -d elsewhere/seed_3/model ] && [ -f elsewhere/seed_3/.hydra/config.yaml ] || problem "hydra.run.dir is not the run's folder"
+[ -d elsewhere/seed_3/model ] && [ -f elsewhere/seed_3/.hydra/config.yaml ] || fail "hydra.run.dir is not the run's folder"
 expect 0 'wrote ' "$ttt" train "$experiment" "${tiny[@]}" hydra.run.dir=plain hydra.output_subdir=null
-[ ! -e plain/.hydra ] || problem "hydra.output_subdir=null leaves a folder"
+[ ! -e plain/.hydra ] || fail "hydra.output_subdir=null leaves a folder"
 
 # --- a sweep
 sweep=("$ttt" train -m $experiment "${tiny[@]}" hydra.sweep.dir=swept training.model_seed=1,2 'training.data_seed=range(2)')
 expect 0 'job 4 of 4:.*training.model_seed=2 training.data_seed=1' "${sweep[@]}"
 for n in 0 1 2 3; do
-    [ -f swept/$n/model/model.safetensors ] || problem "job $n has no model"
-    grep -q "^    num: $n$" swept/$n/.hydra/hydra.yaml || problem "job $n does not know its number"
+    [ -f swept/$n/model/model.safetensors ] || fail "job $n has no model"
+    grep -q "^    num: $n$" swept/$n/.hydra/hydra.yaml || fail "job $n does not know its number"
 done
-grep -q '^- training.model_seed=2$' swept/3/.hydra/overrides.yaml || problem "swept/3/.hydra/overrides.yaml"
-[ -f swept/multirun.yaml ] || problem "no multirun.yaml"
+grep -q '^- training.model_seed=2$' swept/3/.hydra/overrides.yaml || fail "swept/3/.hydra/overrides.yaml"
+[ -f swept/multirun.yaml ] || fail "no multirun.yaml"
 expect 0 'already at step 2 of 2' "${sweep[@]}"
 expect 0 'wrote .*by-name/order_5/' "$ttt" train --multirun $experiment "${tiny[@]}" hydra.sweep.dir=by-name \
     'hydra.sweep.subdir=order_${training.data_seed}' training.data_seed=5
 expect 1 "2 of 2 jobs failed; the first: .*nowhere" "$ttt" train -m $experiment hydra.sweep.dir=bad \
     training.dataset_path=nowhere training.model_seed=1,2
-refuse "training.model_seed = x is not allowed" "$ttt" train -m $experiment training.model_seed=1,x
-refuse "add -m" "$ttt" train $experiment training.model_seed=1,2
-refuse "hydra's own keys cannot be swept" "$ttt" train -m $experiment hydra.job.name=a,b
+refuse 1 "training.model_seed = x is not allowed" "$ttt" train -m $experiment training.model_seed=1,x
+refuse 1 "add -m" "$ttt" train $experiment training.model_seed=1,2
+refuse 1 "hydra's own keys cannot be swept" "$ttt" train -m $experiment hydra.job.name=a,b
 expect 1 "no sbatch on the PATH" env PATH="$work/none" "$ttt" train +deploy=submitit $experiment "${tiny[@]}" hydra.sweep.dir=sl training.model_seed=1
 
 [ $failures -eq 0 ] && echo "all as expected" || echo "$failures problems"

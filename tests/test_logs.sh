@@ -6,23 +6,16 @@ set -u
 
 TTT=$TTT_BUILD_DIR/ttt
 ORACLE=${TTT_ORACLE_PYTHON:-$TTT_SOURCE_DIR/build/oracles/bin/python}
-work=$(mktemp -d "${TMPDIR:-/tmp}/test_logs.XXXXXX")
+. "$TTT_SOURCE_DIR/tests/shell.sh"
 background=""
-failures=0
 
 cleanup() {
     [ -n "$background" ] && kill -9 "$background" 2>/dev/null
     rm -rf "$work"
 }
 trap cleanup EXIT
-cd "$work" || exit 1
 
 case_begin() { echo "== $1" >&2; }
-fail() {
-    echo "FAILED: $1" >&2
-    failures=$((failures + 1))
-}
-
 tiny=(+experiment=tiny/pretrain-tiny-e2e model.num_hidden_layers=2 model.hidden_size=16
     model.num_attention_heads=2 model.intermediate_size=24 model.suffix_len=1
     model.mini_batch_size=16 model.sliding_window_size=24 training.seq_length=128

@@ -5,9 +5,7 @@ set -u
 build=${TTT_BUILD_DIR:?set TTT_BUILD_DIR to the build folder}
 export TTT_CONFIG_DIR=${TTT_SOURCE_DIR:?set TTT_SOURCE_DIR to the repository}/configs
 grep -q '^SANITIZE:STRING=.' "$build/CMakeCache.txt" && echo "skipped: sanitizer" && exit 77
-work=$(mktemp -d "${TMPDIR:-/tmp}/ttt-plan-XXXXXX")
-trap 'rm -rf "$work"' EXIT
-failures=0
+. "$TTT_SOURCE_DIR/tests/shell.sh"
 
 # within ARGUMENTS...: one step; prints plan and peak in MB
 within() {
@@ -17,8 +15,7 @@ within() {
     echo "plan $plan MB, peak $peak MB: $*"
     awk -v plan="${plan:-0}" -v peak="${peak:-0}" \
         'BEGIN { exit !(plan > 0 && peak > 0.95 * plan && peak < 1.05 * plan) }' && return
-    echo "FAILED: plan and peak differ by more than 5 %: $*"
-    failures=$((failures + 1))
+    fail "plan and peak differ by more than 5 %: $*"
 }
 
 e2e=+experiment=tiny/pretrain-tiny-e2e

@@ -6,15 +6,8 @@ set -u
 TTT=$TTT_BUILD_DIR/ttt
 WIDE=$TTT_BUILD_DIR/ttt-fp64
 fixtures=$TTT_SOURCE_DIR/tests/fixtures
-work=$(mktemp -d "${TMPDIR:-/tmp}/test_parity.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-failures=0
+. "$TTT_SOURCE_DIR/tests/shell.sh"
 export OMP_NUM_THREADS=2
-
-fail() {
-    echo "FAILED: $1" >&2
-    failures=$((failures + 1))
-}
 
 # Runs, and wants that exit status; what it printed is in $work/out and $work/err.
 expect_status() { # STATUS command...

@@ -6,26 +6,8 @@ set -u
 build=${TTT_BUILD_DIR:?set TTT_BUILD_DIR to the build folder}
 source=${TTT_SOURCE_DIR:?set TTT_SOURCE_DIR to the repository}
 ttt=$build/ttt
-work=$(mktemp -d "${TMPDIR:-/tmp}/ttt-slurm-XXXXXX")
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failures=0
+. "$TTT_SOURCE_DIR/tests/shell.sh"
 export TTT_CONFIG_DIR=$source/configs
-
-problem() {
-    echo "FAILED: $*"
-    failures=$((failures + 1))
-}
-
-# expect STATUS PATTERN COMMAND...: the exit status, and a line of output that matches.
-expect() {
-    local status=$1 pattern=$2 got
-    shift 2
-    "$@" >out 2>err </dev/null
-    got=$?
-    [ $got -eq "$status" ] || problem "status $got, not $status: $* ($(tail -n 2 err))"
-    grep -qE -e "$pattern" out err || problem "no '$pattern' in the output of: $* ($(head -c 700 out err))"
-}
 
 tiny=(+experiment=tiny/pretrain-tiny-e2e model.num_hidden_layers=3 model.hidden_size=32
     model.num_attention_heads=2 model.intermediate_size=48 model.suffix_len=1
@@ -39,12 +21,12 @@ slurm=("$ttt" train -m hydra/launcher=submitit_slurm hydra.launcher.partition=p
 mkdir none bin
 expect 1 "no sbatch on the PATH.*written.*sbatch $work/left/.submitit/submission-1/submission.sh" \
     env PATH="$work/none" "${slurm[@]}" hydra.sweep.dir=left
-[ -f left/.submitit/submission-1/0.yaml ] || problem "nothing is left to be submitted by hand"
+[ -f left/.submitit/submission-1/0.yaml ] || fail "nothing is left to be submitted by hand"
 printf '#!/bin/bash\necho "sbatch: error: invalid partition" >&2\nexit 1\n' >bin/sbatch
 chmod +x bin/sbatch
 PATH=$work/bin:$PATH
 expect 1 "sbatch: error: invalid partition; nothing is submitted" "${slurm[@]}" hydra.sweep.dir=left
-[ -f left/.submitit/submission-2/0.yaml ] || problem "the second submission has no folder of its own"
+[ -f left/.submitit/submission-2/0.yaml ] || fail "the second submission has no folder of its own"
 printf '#!/bin/bash\necho fine\n' >bin/sbatch
 expect 1 "fine; nothing is submitted" "${slurm[@]}" hydra.sweep.dir=left
 
@@ -53,18 +35,18 @@ printf '#!/bin/bash\nenv >sbatch.env; echo "sbatch: hello" >&2; echo "$@" >sbatc
 mkdir -p conf && printf 'a: 1\n' >conf/unused.yaml
 expect 0 '^77$' env SLURM_JOB_ID=5 SLURM_MEM_PER_CPU=3 SLURM_CONF=c "${slurm[@]}" hydra.sweep.dir=sw \
     training.model_seed=1,2,3 training.wandb_key=SECRETKEY hydra.launcher.array_parallelism=2
-grep -q 'submitted 3 jobs as array 77, at most 2 at a time' err || problem "$(cat err)"
-grep -qF "logs in $work/sw/.submitit/77_*" err || problem "where logs are: $(cat err)"
-grep -q 'squeue -j 77.*scancel 77' err || problem "how to watch and cancel: $(cat err)"
-grep -q 'sbatch: hello' err || problem "a word of the cluster is lost"
-[ "$(cat sbatch.args)" = "--parsable $work/sw/.submitit/submission-1/submission.sh" ] || problem "$(cat sbatch.args)"
-grep -q '^SLURM_MEM_PER_CPU\|^SLURM_JOB_ID' sbatch.env && problem "variables of another job reach sbatch"
-grep -q '^SLURM_CONF=c' sbatch.env || problem "SLURM_CONF does not reach sbatch"
+grep -q 'submitted 3 jobs as array 77, at most 2 at a time' err || fail "$(cat err)"
+grep -qF "logs in $work/sw/.submitit/77_*" err || fail "where logs are: $(cat err)"
+grep -q 'squeue -j 77.*scancel 77' err || fail "how to watch and cancel: $(cat err)"
+grep -q 'sbatch: hello' err || fail "a word of the cluster is lost"
+[ "$(cat sbatch.args)" = "--parsable $work/sw/.submitit/submission-1/submission.sh" ] || fail "$(cat sbatch.args)"
+grep -q '^SLURM_MEM_PER_CPU\|^SLURM_JOB_ID' sbatch.env && fail "variables of another job reach sbatch"
+grep -q '^SLURM_CONF=c' sbatch.env || fail "SLURM_CONF does not reach sbatch"
 script=sw/.submitit/submission-1/submission.sh
-bash -n $script || problem "not a script"
-grep -qx '#SBATCH --array=0-2%2' $script || problem "no array in $script"
-[ -f sw/.submitit/submission-1/2.yaml ] && [ -f sw/multirun.yaml ] || problem "files of the sweep"
-! grep -rq SECRETKEY . || problem "a secret is written: $(grep -rl SECRETKEY .)"
+bash -n $script || fail "not a script"
+grep -qx '#SBATCH --array=0-2%2' $script || fail "no array in $script"
+[ -f sw/.submitit/submission-1/2.yaml ] && [ -f sw/multirun.yaml ] || fail "files of the sweep"
+! grep -rq SECRETKEY . || fail "a secret is written: $(grep -rl SECRETKEY .)"
 
 # --- what is refused leaves nothing behind
 for bad in 'hydra.launcher.nodes=4|nodes = 4: one run is one process' \
@@ -74,10 +56,10 @@ for bad in 'hydra.launcher.nodes=4|nodes = 4: one run is one process' \
     '--fresh|would start a job over' \
     'model.hidden_size=wide|takes an integer'; do
     expect 1 "${bad#*|}" "${slurm[@]}" hydra.sweep.dir=refused "${bad%%|*}"
-    [ "$(wc -l <err)" -eq 1 ] || problem "not one line: $(cat err)"
+    [ "$(wc -l <err)" -eq 1 ] || fail "not one line: $(cat err)"
 done
 expect 1 "it has no other launcher" "$ttt" train -m hydra/launcher=submitit_local "${tiny[@]}" hydra.sweep.dir=refused
-[ ! -e refused ] || problem "a refused sweep leaves a folder"
+[ ! -e refused ] || fail "a refused sweep leaves a folder"
 expect 0 'hydra.launcher.gpus_per_task: asks Slurm for GPUs' "${slurm[@]}" hydra.sweep.dir=gpu hydra.launcher.gpus_per_task=1
 
 # --- hydra.mode stands for -m; without both the run stays here
@@ -91,7 +73,7 @@ expect 1 'cannot open nowhere' "$ttt" train --submitted nowhere
 
 # --- a job: saves on a signal however often it comes, says so by its status, goes on
 "$ttt" train -m --threads 1 hydra.sweep.dir=straight "${tiny[@]}" training.model_seed=1,2 2>err ||
-    problem "the reference: $(cat err)"
+    fail "the reference: $(cat err)"
 file=sw/.submitit/submission-1/1.yaml
 "${slurm[@]}" hydra.sweep.dir=sw training.model_seed=1,2 >/dev/null 2>&1
 file=sw/.submitit/submission-2/1.yaml
@@ -102,13 +84,13 @@ for signal in USR2 TERM; do
     while [ ! -s sw/1/log.jsonl ] && kill -0 $pid 2>/dev/null; do sleep 0.01; done
     for _ in 1 2 3; do kill -s $signal $pid 2>/dev/null; done
     wait $pid
-    [ $? -eq 75 ] || problem "status $? after SIG$signal, not 75: $(tail -n 2 err)"
-    grep -q 'interrupted after step' err || problem "it does not say that it was interrupted"
+    [ $? -eq 75 ] || fail "status $? after SIG$signal, not 75: $(tail -n 2 err)"
+    grep -q 'interrupted after step' err || fail "it does not say that it was interrupted"
     expect 0 'going on from' "$ttt" train --submitted $file --job-id 77_1
-    cmp sw/1/model/model.safetensors straight/1/model/model.safetensors || problem "SIG$signal changes the result"
+    cmp sw/1/model/model.safetensors straight/1/model/model.safetensors || fail "SIG$signal changes the result"
 done
-grep -qE '^ +id: .?77_1' sw/1/.hydra/hydra.yaml || problem "hydra.job.id"
-grep -qx -- '- training.model_seed=2' sw/1/.hydra/overrides.yaml || problem "overrides of the job"
+grep -qE '^ +id: .?77_1' sw/1/.hydra/hydra.yaml || fail "hydra.job.id"
+grep -qx -- '- training.model_seed=2' sw/1/.hydra/overrides.yaml || fail "overrides of the job"
 # a configuration that changed after the submission does not reach the job
 cp -r "$source/configs" configs && sed -i 's/hidden_size:.*/hidden_size: 999/' configs/model/tiny.yaml
 expect 0 'already at step 40' env TTT_CONFIG_DIR="$work/configs" "$ttt" train --submitted $file
@@ -136,32 +118,32 @@ run_script() { # STATUS_OF_SRUN STATE PREEMPT_TIME STATUS_OF_SCONTROL; the scrip
     SLURM_ARRAY_JOB_ID=77 SLURM_ARRAY_TASK_ID=2 SLURM_JOB_ID=79 bash "${5:-script.sh}"
 }
 log=$work/sw/.submitit/77_2/77_2_0_log.err
-run_script 0 RUNNING N/A 0 || problem "status $? of a job that is done"
-grep -q -- "--cpus-per-task=1 .*ttt train --submitted $work/sw/.submitit/submission-1/2.yaml --job-id 77_2" srun.args || problem "$(cat srun.args)"
-[ ! -e scontrol.args ] || problem "a job that is done is queued again"
-run_script 1 RUNNING N/A 0 && problem "a failed job ends well"
-[ ! -e scontrol.args ] || problem "a failed job is queued again"
-run_script 75 RUNNING N/A 0 || problem "status $? of an interrupted job"
-[ "$(cat scontrol.args)" = "requeue 77_2" ] || problem "an interrupted job is not queued again"
-run_script 143 RUNNING N/A 0 && [ -e scontrol.args ] || problem "a signal before the program was ready"
-run_script 75 COMPLETING N/A 0 && problem "a cancelled job ends well"
-[ ! -e scontrol.args ] || problem "a cancelled job is queued again"
-run_script 75 RUNNING N/A 1 && problem "what Slurm refuses to queue again ends well"
-grep -q 'Slurm does not queue it again; to go on: sbatch' "$log" || problem "$(cat "$log")"
-[ ! -e sw/.submitit/77_2/77_2_timeouts ] || problem "an interruption early on is a timeout"
+run_script 0 RUNNING N/A 0 || fail "status $? of a job that is done"
+grep -q -- "--cpus-per-task=1 .*ttt train --submitted $work/sw/.submitit/submission-1/2.yaml --job-id 77_2" srun.args || fail "$(cat srun.args)"
+[ ! -e scontrol.args ] || fail "a job that is done is queued again"
+run_script 1 RUNNING N/A 0 && fail "a failed job ends well"
+[ ! -e scontrol.args ] || fail "a failed job is queued again"
+run_script 75 RUNNING N/A 0 || fail "status $? of an interrupted job"
+[ "$(cat scontrol.args)" = "requeue 77_2" ] || fail "an interrupted job is not queued again"
+run_script 143 RUNNING N/A 0 && [ -e scontrol.args ] || fail "a signal before the program was ready"
+run_script 75 COMPLETING N/A 0 && fail "a cancelled job ends well"
+[ ! -e scontrol.args ] || fail "a cancelled job is queued again"
+run_script 75 RUNNING N/A 1 && fail "what Slurm refuses to queue again ends well"
+grep -q 'Slurm does not queue it again; to go on: sbatch' "$log" || fail "$(cat "$log")"
+[ ! -e sw/.submitit/77_2/77_2_timeouts ] || fail "an interruption early on is a timeout"
 # two timeouts are allowed; a preemption is none
 "${slurm[@]}" hydra.sweep.dir=sw training.model_seed=1,2,3 hydra.launcher.timeout_min=1 \
     hydra.launcher.max_num_timeout=2 >/dev/null 2>&1
 cp sw/.submitit/submission-3/submission.sh timed.sh
-run_script 75 RUNNING 2026-01-01T00:00:00 0 timed.sh || problem "a preempted job"
-[ ! -e sw/.submitit/77_2/77_2_timeouts ] || problem "a preemption is a timeout"
+run_script 75 RUNNING 2026-01-01T00:00:00 0 timed.sh || fail "a preempted job"
+[ ! -e sw/.submitit/77_2/77_2_timeouts ] || fail "a preemption is a timeout"
 for n in 1 2; do
-    run_script 75 RUNNING N/A 0 timed.sh || problem "timeout $n of 2"
-    [ "$(cat sw/.submitit/77_2/77_2_timeouts)" = $n ] || problem "timeout $n is not counted"
+    run_script 75 RUNNING N/A 0 timed.sh || fail "timeout $n of 2"
+    [ "$(cat sw/.submitit/77_2/77_2_timeouts)" = $n ] || fail "timeout $n is not counted"
 done
-run_script 75 RUNNING N/A 0 timed.sh && problem "a job may run out of time for ever"
-[ ! -e scontrol.args ] || problem "it is queued again a third time"
-grep -q 'out of time after 2 restarts, hydra.launcher.max_num_timeout is 2' "$log" || problem "it does not say why: $(tail -n 2 "$log")"
+run_script 75 RUNNING N/A 0 timed.sh && fail "a job may run out of time for ever"
+[ ! -e scontrol.args ] || fail "it is queued again a third time"
+grep -q 'out of time after 2 restarts, hydra.launcher.max_num_timeout is 2' "$log" || fail "it does not say why: $(tail -n 2 "$log")"
 
 [ $failures -eq 0 ] && echo "all as expected" || echo "$failures problems"
 exit $((failures > 0))

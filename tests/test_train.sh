@@ -4,10 +4,9 @@
 set -u
 
 TTT=$TTT_BUILD_DIR/ttt
-work=$(mktemp -d "${TMPDIR:-/tmp}/test_train.XXXXXX")
+. "$TTT_SOURCE_DIR/tests/shell.sh"
 mounted=""
 background=""
-failures=0
 
 cleanup() {
     [ -n "$background" ] && kill -9 "$background" 2>/dev/null
@@ -17,11 +16,6 @@ cleanup() {
 trap cleanup EXIT
 
 case_begin() { echo "== $1" >&2; }
-
-fail() {
-    echo "FAILED: $1" >&2
-    failures=$((failures + 1))
-}
 
 # ---- the model, the data, the ways to run ---------------------------------------------------------
 

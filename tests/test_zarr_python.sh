@@ -10,16 +10,8 @@ if ! "$python" -c 'import zarr; assert zarr.__version__ >= "3"' 2>/dev/null; the
 fi
 TTT=$TTT_BUILD_DIR/ttt
 peer=$TTT_SOURCE_DIR/tests/zarr_peer.py
-work=$(mktemp -d "${TMPDIR:-/tmp}/test_zarr.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-failures=0
+. "$TTT_SOURCE_DIR/tests/shell.sh"
 export PYTHONWARNINGS=ignore
-
-fail() {
-    echo "FAILED: $*"
-    failures=$((failures + 1))
-}
 
 # Theirs, read by ours: every token, and a range across chunks.
 "$python" "$peer" write theirs && "$python" "$peer" expect theirs || fail "zarr-python did not write"
