@@ -249,9 +249,10 @@ size_t sweep_head_bf16(const ModelConfig *c)
 size_t sweep_budget(const Model *m)
 {
     size_t least = (size_t)560 << 20, outer = 4 * m->table.size * sizeof(real);
+    size_t most = outer > least ? outer : least;
     int64_t given = m->cfg.training.activation_mb;
-    if (m->cfg.model.compute_dtype == COMPUTE_BF16) outer -= sweep_head_bf16(&m->cfg.model);
-    return given > 0 ? (size_t)given << 20 : outer > least ? outer : least;
+    if (m->cfg.model.compute_dtype == COMPUTE_BF16) most -= sweep_head_bf16(&m->cfg.model);
+    return given > 0 ? (size_t)given << 20 : most;
 }
 
 /* Segments of this many chunks, and the least made again that fits the budget; false: nothing. */
