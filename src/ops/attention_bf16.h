@@ -34,7 +34,8 @@ static Pair *pairs_of_rows(const KeyRows *k, int P)
 
 static inline __m512 load_some(const real *x, int n)
 {
-    return _mm512_maskz_loadu_ps(n >= LANES ? (__mmask16)0xffff : (__mmask16)((1u << n) - 1), x);
+    unsigned mask = n >= LANES ? 0xffffu : (1u << n) - 1;
+    return _mm512_maskz_loadu_ps((__mmask16)mask, x);
 }
 
 /* 16 floats, rounded, in the lower halves. */
