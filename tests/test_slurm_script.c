@@ -81,7 +81,6 @@ static void each_key_becomes_its_option(void **state)
     expect_line("", 1, "#SBATCH --ntasks-per-node=1");
     expect_line("", 1, "#SBATCH --nodes=1");
     expect_line("mem_gb: 16", 1, "#SBATCH --mem=16G");
-    expect_line("mem_gb: 0.5", 1, "#SBATCH --mem=512M");
     expect_line("name: mine", 1, "#SBATCH --job-name='mine'");
     expect_line("partition: p,q", 1, "#SBATCH --partition='p,q'");
     expect_line("qos: high", 1, "#SBATCH --qos='high'");
@@ -144,8 +143,8 @@ static void bad_values_name_their_key(void **state)
     expect_refusal("comment: \"a\\n#SBATCH --uid=0\"", "hydra.launcher.comment holds a line end");
     expect_refusal("name: \"a\\rb\"", "hydra.launcher.name holds a line end");
     expect_refusal("submitit_folder: \"/a\\n/%j\"", "hydra.launcher.submitit_folder holds");
-    expect_refusal("mem_gb: all", "hydra.launcher.mem_gb takes a number");
-    expect_refusal("mem_gb: -1", "hydra.launcher.mem_gb takes a number");
+    expect_refusal("mem_gb: all", "hydra.launcher.mem_gb takes an integer");
+    expect_refusal("mem_gb: 0", "hydra.launcher.mem_gb = 0 is below 1");
     expect_refusal("stderr_to_stdout: 3", "hydra.launcher.stderr_to_stdout takes true or false");
     expect_refusal("setup: module load", "hydra.launcher.setup takes a list");
     expect_refusal("setup: [[a]]", "hydra.launcher.setup takes a list");

@@ -2,7 +2,6 @@
  * submitit launcher; options and files are called as submitit calls them. */
 #include "cli/slurm_script.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +27,7 @@ static const SlurmKey table[] = {
     {"gpus_per_node", "gpus-per-node", SLURM_COUNT, 0, 0, false, "GPUs of a node", IDLE_GPU},
     {"tasks_per_node", "ntasks-per-node", SLURM_COUNT, 1, 1, true, "processes on a node",
      one_process},
-    {"mem_gb", "mem", SLURM_GB, 0, 0, false, "memory of a node in GB", NULL},
+    {"mem_gb", "mem", SLURM_COUNT, 1, 0, false, "memory of a node in GB", NULL},
     {"nodes", "nodes", SLURM_COUNT, 1, 1, true, "machines of a job", one_process},
     {"name", "job-name", SLURM_TEXT, 0, 0, true, "what squeue shows", NULL},
     {"stderr_to_stdout", NULL, SLURM_FLAG, 0, 0, true, "one log file instead of two", NULL},
@@ -115,16 +114,6 @@ static int count_check(const SlurmKey *k, const HyNode *value, Err *err)
     return 0;
 }
 
-static int gb_print(FILE *out, const SlurmKey *k, const HyNode *value, Err *err)
-{
-    double gb = value->kind == HY_INT || value->kind == HY_FLOAT ? hy_number(value) : NAN;
-    if (!(gb > 0 && gb < 1e9)) return fail(k->name, "takes a number of gigabytes above 0", err);
-    bool whole = gb == floor(gb);
-    fprintf(out, "#SBATCH --%s=%lld%c\n", k->option, (long long)(whole ? gb : gb * 1024),
-            whole ? 'G' : 'M');
-    return 0;
-}
-
 /* --- the keys of a launcher --------------------------------------------------------------------*/
 
 static int key_check(const SlurmKey *k, const HyNode *value, Err *err)
@@ -146,8 +135,6 @@ static int key_check(const SlurmKey *k, const HyNode *value, Err *err)
         return value->kind == HY_MAP ? 0 : fail(k->name, "takes a map: {OPTION: VALUE}", err);
     case SLURM_TEXT:
         return hy_is_container(value) ? fail(k->name, "takes a text", err) : 0;
-    case SLURM_GB:
-        break;
     }
     return 0;
 }
@@ -183,10 +170,10 @@ static int launcher_check(const HyNode *launcher, Err *err)
 static int key_print(FILE *out, HyArena *a, const SlurmKey *k, const HyNode *value, Err *err)
 {
     if (!value || value->kind == HY_NULL || !k->option || strcmp(k->option, "array") == 0) return 0;
-    if (k->type == SLURM_GB) return gb_print(out, k, value, err);
     if (k->type == SLURM_TEXT) return text_print(out, k->name, k->option, hy_str(a, value), err);
-    bool signal = strcmp(k->option, "signal") == 0;
-    fprintf(out, "#SBATCH --%s=%s%s\n", k->option, signal ? "USR2@" : "", value->text);
+    bool signal = strcmp(k->option, "signal") == 0, memory = strcmp(k->option, "mem") == 0;
+    fprintf(out, "#SBATCH --%s=%s%s%s\n", k->option, signal ? "USR2@" : "", value->text,
+            memory ? "G" : "");
     return 0;
 }
 

@@ -7,7 +7,6 @@
 
 typedef enum SlurmType {
     SLURM_COUNT, /* an integer from min to max */
-    SLURM_GB,    /* a number of gigabytes */
     SLURM_TEXT,  /* one line */
     SLURM_FLAG,  /* true or false */
     SLURM_LINES, /* a list of shell lines */
