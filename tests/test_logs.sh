@@ -118,19 +118,23 @@ grep -q '!\[' runs/f/plain/report.md && fail "the report shows pictures that are
 [ -s runs/f/plain/curves/loss.gp ] || fail "no script without gnuplot"
 
 case_begin "logs that cannot grow: the run goes on, and says so"
-(
-    ulimit -f 90 # KiB: more than any file of this run but its logs
-    "${train[@]}" training.exp_name=small model.hidden_size=8 model.intermediate_size=12 \
-        training.total_steps=600 training.optimizer_outer.lr_decay_steps=600 \
-        training.save_milestone_freq=200 training.eval_freq=0 >out 2>err
-) || fail "a log that is full ended the run: $(tail -n 1 err)"
-[ -s runs/f/small/model/model.safetensors ] || fail "no model"
-[ -f runs/f/small/checkpoints/step-00000600/COMPLETE ] || fail "no checkpoint"
-[ "$(grep -c 'log.jsonl: .*training goes on' err)" -eq 1 ] ||
-    fail "not told once: $(grep -c 'training goes on' err)"
-[ "$(grep -c 'TensorBoard will lack' err)" -eq 1 ] || fail "the events are not told once"
-has err 'log.jsonl lacks [0-9]+ lines'
-[ "$(tail -c 1 runs/f/small/log.jsonl | od -An -c | tr -d ' ')" = '\n' ] || fail "half a line"
+if grep -q '^SANITIZE:STRING=thread' "$TTT_BUILD_DIR/CMakeCache.txt"; then
+    echo "skipped: ThreadSanitizer's own files meet the limit too" >&2
+else
+    (
+        ulimit -f 90 # KiB: more than any file of this run but its logs
+        "${train[@]}" training.exp_name=small model.hidden_size=8 model.intermediate_size=12 \
+            training.total_steps=600 training.optimizer_outer.lr_decay_steps=600 \
+            training.save_milestone_freq=200 training.eval_freq=0 >out 2>err
+    ) || fail "a log that is full ended the run: $(tail -n 1 err)"
+    [ -s runs/f/small/model/model.safetensors ] || fail "no model"
+    [ -f runs/f/small/checkpoints/step-00000600/COMPLETE ] || fail "no checkpoint"
+    [ "$(grep -c 'log.jsonl: .*training goes on' err)" -eq 1 ] ||
+        fail "not told once: $(grep -c 'training goes on' err)"
+    [ "$(grep -c 'TensorBoard will lack' err)" -eq 1 ] || fail "the events are not told once"
+    has err 'log.jsonl lacks [0-9]+ lines'
+    [ "$(tail -c 1 runs/f/small/log.jsonl | od -An -c | tr -d ' ')" = '\n' ] || fail "half a line"
+fi
 
 case_begin "a run's folder that cannot be read or written"
 "$TTT" report nowhere >out 2>err && fail "ttt report nowhere"
