@@ -282,21 +282,16 @@ static int script_print(FILE *out, HyArena *a, const HyNode *launcher, const Slu
 
 const char *slurm_script(HyArena *a, const HyNode *launcher, const SlurmPlace *place, Err *err)
 {
-    char *text = NULL;
-    const char *kept_text = NULL;
-    size_t size = 0;
+    HyPrint p;
     if (launcher->kind != HY_MAP) {
         err_set(err, "hydra.launcher must be a map of keys");
         return NULL;
     }
     if (launcher_check(launcher, err) < 0) return NULL;
-    FILE *out = open_memstream(&text, &size);
-    CHECK(out, "out of memory for a script");
-    int rc = script_print(out, a, launcher, place, err);
-    fclose(out);
-    if (rc == 0) kept_text = hy_copy_text(a, text, size);
-    free(text);
-    return kept_text;
+    hy_print_begin(&p);
+    int rc = script_print(p.out, a, launcher, place, err);
+    const char *script = hy_print_end(&p, a);
+    return rc == 0 ? script : NULL;
 }
 
 const char *slurm_folder(HyArena *a, const HyNode *launcher, Err *err)

@@ -75,13 +75,8 @@ static void tree_print(FILE *out, HyArena *a, const HyEntry *e, int depth)
 
 char *hy_defaults_tree(HyArena *a, const HyDefaults *d)
 {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-    CHECK(out, "out of memory for a configuration");
-    tree_print(out, a, d->tree, 0);
-    fclose(out);
-    char *copy = hy_copy_text(a, text, size);
-    free(text);
-    return copy;
+    HyPrint p;
+    hy_print_begin(&p);
+    tree_print(p.out, a, d->tree, 0);
+    return hy_print_end(&p, a);
 }

@@ -110,27 +110,18 @@ static void yaml_value(Paper *p, const HyNode *node, int indent, bool in_list)
     }
 }
 
-static char *kept(HyArena *a, char *text, size_t size)
-{
-    char *copy = hy_copy_text(a, text, size);
-    free(text);
-    return copy;
-}
-
 char *hy_yaml(HyArena *a, const HyNode *root)
 {
-    char *text = NULL;
-    size_t size = 0;
-    Paper p = {open_memstream(&text, &size), 0};
-    CHECK(p.out, "out of memory for a configuration");
+    HyPrint print;
+    hy_print_begin(&print);
+    Paper p = {print.out, 0};
     if (root->first)
         yaml_children(&p, root, 0, false);
     else if (hy_is_container(root))
         put(&p, root->kind == HY_LIST ? "[]\n" : "{}\n");
     else
         put(&p, hy_format(a, "%s\n...\n", hy_str(a, root)));
-    fclose(p.out);
-    return kept(a, text, size);
+    return hy_print_end(&print, a);
 }
 
 /* As Python's json module names keys that are no texts. */
@@ -192,12 +183,10 @@ static void json_value(Paper *p, const HyNode *node, int depth)
 
 char *hy_json(HyArena *a, const HyNode *root)
 {
-    char *text = NULL;
-    size_t size = 0;
-    Paper p = {open_memstream(&text, &size), 0};
-    CHECK(p.out, "out of memory for a configuration");
+    HyPrint print;
+    hy_print_begin(&print);
+    Paper p = {print.out, 0};
     json_value(&p, root, 0);
     put(&p, "\n");
-    fclose(p.out);
-    return kept(a, text, size);
+    return hy_print_end(&print, a);
 }

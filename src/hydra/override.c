@@ -404,13 +404,8 @@ static void print_value(HyArena *a, FILE *out, const HyNode *v)
 
 const char *hy_override_text(HyArena *a, const HyNode *value)
 {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-    CHECK(out, "out of memory for a configuration");
-    print_value(a, out, value);
-    fclose(out);
-    const char *copy = hy_copy_text(a, text, size);
-    free(text);
-    return copy;
+    HyPrint p;
+    hy_print_begin(&p);
+    print_value(a, p.out, value);
+    return hy_print_end(&p, a);
 }

@@ -403,15 +403,10 @@ static void print_value(FILE *out, const HyNode *node, bool quoted)
 const char *hy_str(HyArena *a, const HyNode *node)
 {
     if (node->kind == HY_TEXT) return node->text;
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-    CHECK(out, "out of memory for a configuration");
-    print_value(out, node, false);
-    fclose(out);
-    const char *copy = hy_copy_text(a, text, size);
-    free(text);
-    return copy;
+    HyPrint p;
+    hy_print_begin(&p);
+    print_value(p.out, node, false);
+    return hy_print_end(&p, a);
 }
 
 static bool is_number(const HyNode *node)

@@ -68,6 +68,20 @@ static bool is_full(const HyArena *a)
     return a->bytes > HY_MAX_BYTES || a->nodes > HY_MAX_NODES;
 }
 
+void hy_print_begin(HyPrint *p)
+{
+    p->out = open_memstream(&p->text, &p->size);
+    CHECK(p->out, "out of memory for a configuration");
+}
+
+char *hy_print_end(HyPrint *p, HyArena *a)
+{
+    fclose(p->out);
+    char *copy = hy_copy_text(a, p->text, p->size);
+    free(p->text);
+    return copy;
+}
+
 int hy_check_size(const HyArena *a, Err *err)
 {
     if (!is_full(a)) return 0;

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include "base/err.h"
 
@@ -47,6 +48,14 @@ void hy_arena_free(HyArena *a); /* NULL is fine */
 void *hy_alloc(HyArena *a, size_t size);
 char *hy_copy_text(HyArena *a, const char *text, size_t size);
 char *hy_format(HyArena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* A text that is printed piece by piece to p->out; its end moves it into the arena. */
+typedef struct HyPrint {
+    FILE *out;
+    char *text;
+    size_t size;
+} HyPrint;
+void hy_print_begin(HyPrint *p);
+char *hy_print_end(HyPrint *p, HyArena *a);
 /* "configuration too large" when the arena holds more than a configuration can need. */
 int hy_check_size(const HyArena *a, Err *err);
 
