@@ -17,24 +17,10 @@
 
 #include "base/file.h"
 #include "base/proto.h"
+#include "own_folder.h"
 #include "run/events.h"
 
 enum { FILES_MAX = 8 };
-
-static int setup(void **state)
-{
-    char *folder = strdup("/tmp/test_events.XXXXXX");
-    *state = mkdtemp(folder);
-    return *state ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    Err err;
-    int status = dir_remove(*state, &err);
-    free(*state);
-    return status;
-}
 
 /* CRC-32C bit by bit, as its definition has it. */
 static uint32_t crc32c_slow(const unsigned char *data, size_t size)
@@ -324,11 +310,15 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(crc_is_the_standard_one),
         cmocka_unit_test(varints_and_negative_numbers),
-        cmocka_unit_test_setup_teardown(scalars_are_there_and_nan_is_not, setup, teardown),
-        cmocka_unit_test_setup_teardown(texts_and_params_go_to_their_plugins, setup, teardown),
-        cmocka_unit_test_setup_teardown(only_pictures_are_pictures, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_full_disk_leaves_whole_records, setup, teardown),
-        cmocka_unit_test_setup_teardown(files_come_in_the_order_of_starts, setup, teardown),
+        cmocka_unit_test_setup_teardown(scalars_are_there_and_nan_is_not, folder_enter,
+                                        folder_leave),
+        cmocka_unit_test_setup_teardown(texts_and_params_go_to_their_plugins, folder_enter,
+                                        folder_leave),
+        cmocka_unit_test_setup_teardown(only_pictures_are_pictures, folder_enter, folder_leave),
+        cmocka_unit_test_setup_teardown(a_full_disk_leaves_whole_records, folder_enter,
+                                        folder_leave),
+        cmocka_unit_test_setup_teardown(files_come_in_the_order_of_starts, folder_enter,
+                                        folder_leave),
         cmocka_unit_test(a_folder_that_is_not_there_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,25 +13,11 @@
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "own_folder.h"
 #include "run/holdout.h"
 #include "run/parity.h"
 
 enum { ROOM = 1 << 30, TINY_T = 24 };
-
-static int setup(void **state)
-{
-    char *folder = strdup("/tmp/test_holdout.XXXXXX");
-    *state = mkdtemp(folder);
-    return *state ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    Err err;
-    int status = dir_remove(*state, &err);
-    free(*state);
-    return status;
-}
 
 /* The elements of a float32 .npy of that shape text; the caller frees *data. */
 static const float *npy_read(const char *folder, const char *name, const char *shape, char **data)
@@ -274,12 +260,14 @@ static void what_cannot_be_scored_is_named(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(meta_agrees_with_the_fixture, setup, teardown),
-        cmocka_unit_test_setup_teardown(full_attention_agrees_with_the_fixture, setup, teardown),
-        cmocka_unit_test_setup_teardown(sliding_window_agrees_with_the_fixture, setup, teardown),
+        cmocka_unit_test_setup_teardown(meta_agrees_with_the_fixture, folder_enter, folder_leave),
+        cmocka_unit_test_setup_teardown(full_attention_agrees_with_the_fixture, folder_enter,
+                                        folder_leave),
+        cmocka_unit_test_setup_teardown(sliding_window_agrees_with_the_fixture, folder_enter,
+                                        folder_leave),
         cmocka_unit_test(batches_change_nothing),
-        cmocka_unit_test_setup_teardown(masked_targets, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_cannot_be_scored_is_named, setup, teardown),
+        cmocka_unit_test_setup_teardown(masked_targets, folder_enter, folder_leave),
+        cmocka_unit_test_setup_teardown(what_cannot_be_scored_is_named, folder_enter, folder_leave),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,30 +14,13 @@
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "own_folder.h"
 #include "run/checkpoint.h"
 #include "run/export.h"
 #include "run/import.h"
 #include "run/parity.h"
 #include "tiny_model.h"
 #include "ttt.h"
-
-static int folder_enter(void **state)
-{
-    const char *base = getenv("TMPDIR");
-    char *folder = malloc(PATH_MAX);
-    snprintf(folder, PATH_MAX, "%s/test_import.XXXXXX", base ? base : "/tmp");
-    if (!mkdtemp(folder) || chdir(folder) != 0) return -1;
-    *state = folder;
-    return 0;
-}
-
-static int folder_leave(void **state)
-{
-    Err err;
-    int status = chdir("/") == 0 ? dir_remove(*state, &err) : -1;
-    free(*state);
-    return status;
-}
 
 static const char *fixture(const char *name)
 {

@@ -17,25 +17,7 @@
 #include "base/file.h"
 #include "base/rng.h"
 #include "base/safetensors.h"
-
-/* Each test runs in a folder of its own, named in *state. */
-static int folder_enter(void **state)
-{
-    const char *base = getenv("TMPDIR");
-    char *folder = malloc(PATH_MAX);
-    snprintf(folder, PATH_MAX, "%s/test_st.XXXXXX", base ? base : "/tmp");
-    if (!mkdtemp(folder) || chdir(folder) != 0) return -1;
-    *state = folder;
-    return 0;
-}
-
-static int folder_leave(void **state)
-{
-    Err err;
-    int status = chdir("/") == 0 ? dir_remove(*state, &err) : -1;
-    free(*state);
-    return status;
-}
+#include "own_folder.h"
 
 /* Opening the file must fail, in one line that has all of: the file's name, part, a next step. */
 static void assert_refused(const char *path, const char *part)

@@ -1,0 +1,31 @@
+/* A folder of its own for each test: cmocka's setup enters it and names it in *state, the teardown
+ * leaves and removes it. */
+#ifndef TTT_TESTS_OWN_FOLDER_H
+#define TTT_TESTS_OWN_FOLDER_H
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/file.h"
+
+static int folder_enter(void **state)
+{
+    const char *base = getenv("TMPDIR");
+    char *folder = malloc(PATH_MAX);
+    snprintf(folder, PATH_MAX, "%s/ttt-test.XXXXXX", base ? base : "/tmp");
+    if (!mkdtemp(folder) || chdir(folder) != 0) return -1;
+    *state = folder;
+    return 0;
+}
+
+static int folder_leave(void **state)
+{
+    Err err;
+    int status = chdir("/") == 0 ? dir_remove(*state, &err) : -1;
+    free(*state);
+    return status;
+}
+
+#endif
