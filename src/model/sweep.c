@@ -7,11 +7,6 @@
 #include "backend/bf16_copy.h"
 #include "model/sweep_state.h"
 
-static int64_t min64(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 static size_t hidden(const Sweep *s)
 {
     return (size_t)s->m->cfg.model.hidden_size;

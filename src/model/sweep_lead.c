@@ -6,11 +6,6 @@
  * Gradients travel in the tangent slot, where every outer gradient lives (ops/ops.h). */
 #include "model/sweep_state.h"
 
-static int64_t min64(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 /* One segment's pass. */
 typedef struct LeadPass {
     Sweep *s;

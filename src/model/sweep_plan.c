@@ -12,11 +12,6 @@ static int64_t ceil_div(int64_t a, int64_t b)
 {
     return (a + b - 1) / b;
 }
-static int64_t min64(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 int64_t sweep_past(const Sweep *s, int64_t index)
 {
     return s->kv_full ? index * s->segment : min64(s->history, index * s->segment);
@@ -344,7 +339,8 @@ int sweep_create(Sweep **out, Model *m, const SweepOptions *o, Err *err)
     s->losses = malloc((size_t)o->batch * sizeof *s->losses);
     s->chunk_loss = calloc((size_t)o->batch * (size_t)s->plan.chunks, sizeof *s->chunk_loss);
     CHECK(s->tokens && s->targets && s->losses && s->chunk_loss, "out of memory");
-    s->head = head_unadapted(m, &s->head_size);
+    /* emulated products round their operands themselves */
+    s->head = backend_bf16_emulated(m->be) ? NULL : head_unadapted(m, &s->head_size);
     if (s->head) bf16_copy_keep(m->be, s->head, s->head_size);
     *out = s;
     return 0;

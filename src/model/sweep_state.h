@@ -6,6 +6,11 @@
 #include "model/sweep.h"
 #include "model/tail.h"
 
+static inline int64_t min64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
 struct Sweep {
     Model *m;
     SweepOptions o;
