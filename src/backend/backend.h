@@ -31,6 +31,7 @@ typedef struct Backend {
     struct Profile *profile;        /* NULL: time is not counted; see profile.h */
     struct GemmCache *gemm_cache;   /* bfloat16 products by shape; NULL without such instructions */
     struct Bf16Copies *bf16_copies; /* of weights, see bf16_copy.h; NULL: none yet */
+    void *signal_stack;             /* see signal_stack.h; NULL: the thread had one */
 } Backend;
 
 typedef enum Trans { N_, T_ } Trans; /* as stored; transposed */

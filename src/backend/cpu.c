@@ -12,6 +12,7 @@
 #include "backend/bf16_copy.h" // defines: bf16_copies_free
 #include "backend/cores.h"     // defines: cores_usable
 #include "backend/gemm_bf16.h" // defines: gemm_cache_create, gemm_cache_free
+#include "backend/signal_stack.h"
 
 extern const struct Ops ops_portable;
 #ifdef HAVE_ISA_AVX2
@@ -105,6 +106,7 @@ int backend_open(Backend **out, const BackendOptions *options, Err *err)
     be->threads = options->threads > 0 ? options->threads : cores_usable();
     omp_set_num_threads(be->threads);
     keep_freed_memory();
+    signal_stack_open(be);
     be->work = calloc((size_t)be->threads * WORK_SLOTS, sizeof *be->work);
     CHECK(be->work, "out of memory");
     *out = be;
@@ -122,6 +124,7 @@ void backend_close(Backend *be)
     for (int i = 0; i < be->threads * WORK_SLOTS; i++)
         backend_free(be, be->work[i].data, be->work[i].capacity);
     free(be->work);
+    signal_stack_close(be);
     gemm_cache_free(be->gemm_cache);
     bf16_copies_free(be);
     free(be);

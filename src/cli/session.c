@@ -105,7 +105,8 @@ static void on_signal(int number)
 void interrupt_catch(void)
 {
     /* Without SA_RESTART a read from a pipe ends too. */
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    struct sigaction action = {.sa_handler = on_signal,
+                               .sa_flags = (int)SA_RESETHAND | SA_ONSTACK}; /* signal_stack.h */
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);

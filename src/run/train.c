@@ -50,7 +50,7 @@ typedef struct StopSignals {
 static void stop_watch(StopSignals *s, bool unattended)
 {
     struct sigaction action = {.sa_handler = unattended ? on_stop_unattended : on_stop,
-                               .sa_flags = (int)SA_RESTART};
+                               .sa_flags = (int)SA_RESTART | SA_ONSTACK}; /* signal_stack.h */
     if (!unattended) action.sa_flags |= (int)SA_RESETHAND;
     sigemptyset(&action.sa_mask);
     stop_asked = 0;
