@@ -4,9 +4,8 @@
  * state: adapted weights, window, unfinished chunk, counters. The state has constant size whatever
  * was read. The library never prints and never exits. Functions return 0, or -1 with one line in
  * the error buffer of the handle (ttt_error) or in the caller's buffer. A model may be used from
- * several threads, a reader from one at a time. Handlers
- * of signals are installed with SA_ONSTACK: products may point the stack elsewhere, and the thread
- * that opens a model gets a stack for handlers.
+ * several threads, a reader from one at a time. Handlers of signals are installed with SA_ONSTACK:
+ * products may point the stack elsewhere, and the thread that opens a model gets one for handlers.
  *
  *     ttt_model *m;   ttt_reader *r;   char why[TTT_ERROR_MAX];
  *     if (ttt_model_open(&m, "runs/demo/model", NULL, why)) ...
