@@ -110,8 +110,8 @@ void watch_faults()
     if (sigaltstack(nullptr, &now) == 0 && (now.ss_flags & SS_DISABLE)) {
         stack_t ours = {};
         ours.ss_size = 64 << 10;
-        ours.ss_sp = mmap(nullptr, ours.ss_size, PROT_READ | PROT_WRITE,
-                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        ours.ss_sp =
+            mmap(nullptr, ours.ss_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         sigaltstack(&ours, nullptr);
     }
     watch(SIGSEGV, &before_segv);

@@ -1,7 +1,8 @@
 /* The runtime interface of the emulated device. Work put into streams is done when somebody waits
- * for it, in the order in which it was put there: a host that forgets to wait finds nothing done. */
-#include <ctime>
+ * for it, in the order in which it was put there: a host that forgets to wait finds nothing done.
+ */
 #include <cstdio>
+#include <ctime>
 #include <deque>
 #include <mutex>
 #include <vector>
@@ -38,9 +39,9 @@ struct Runtime {
     std::recursive_mutex lock;
     std::deque<Work> queue;
     CUstream_st default_stream = {};
-    int capturing = 0;               /* streams that capture */
-    cudaError_t last = cudaSuccess;  /* for cudaGetLastError */
-    cudaError_t lost = cudaSuccess;  /* set: the device is gone, and every call says so */
+    int capturing = 0;              /* streams that capture */
+    cudaError_t last = cudaSuccess; /* for cudaGetLastError */
+    cudaError_t lost = cudaSuccess; /* set: the device is gone, and every call says so */
 } runtime;
 
 using Lock = std::lock_guard<std::recursive_mutex>;
@@ -263,13 +264,26 @@ cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int dev
     cudaError_t status = cudaGetDeviceProperties(&p, device);
     if (status != cudaSuccess) return status;
     switch (attribute) {
-    case cudaDevAttrMaxThreadsPerBlock: *value = p.maxThreadsPerBlock; break;
-    case cudaDevAttrMultiProcessorCount: *value = p.multiProcessorCount; break;
-    case cudaDevAttrComputeCapabilityMajor: *value = p.major; break;
-    case cudaDevAttrComputeCapabilityMinor: *value = p.minor; break;
-    case cudaDevAttrConcurrentManagedAccess: *value = p.concurrentManagedAccess; break;
-    case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = (int)p.sharedMemPerBlockOptin; break;
-    default: return fail(cudaErrorInvalidValue);
+    case cudaDevAttrMaxThreadsPerBlock:
+        *value = p.maxThreadsPerBlock;
+        break;
+    case cudaDevAttrMultiProcessorCount:
+        *value = p.multiProcessorCount;
+        break;
+    case cudaDevAttrComputeCapabilityMajor:
+        *value = p.major;
+        break;
+    case cudaDevAttrComputeCapabilityMinor:
+        *value = p.minor;
+        break;
+    case cudaDevAttrConcurrentManagedAccess:
+        *value = p.concurrentManagedAccess;
+        break;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+        *value = (int)p.sharedMemPerBlockOptin;
+        break;
+    default:
+        return fail(cudaErrorInvalidValue);
     }
     return cudaSuccess;
 }
@@ -419,8 +433,7 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
 }
 
 cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch,
-                              size_t width, size_t height, cudaMemcpyKind kind,
-                              cudaStream_t stream)
+                              size_t width, size_t height, cudaMemcpyKind kind, cudaStream_t stream)
 {
     if (width > to_pitch || width > from_pitch) return fail(cudaErrorInvalidValue);
     return copy(to, to_pitch, from, from_pitch, width, height, kind, stream);
@@ -559,8 +572,8 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph)
 
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus *status)
 {
-    *status = stream_of(stream)->capture ? cudaStreamCaptureStatusActive
-                                         : cudaStreamCaptureStatusNone;
+    *status =
+        stream_of(stream)->capture ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
     return usable();
 }
 
