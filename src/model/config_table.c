@@ -20,6 +20,7 @@ static const char *const swiglu_only[] = {"swiglu", NULL};
 static const char *const float_types[] = {"fp32", "bf16", "fp16", NULL};
 static const char *const train_modes[] = {"pretrain", "meta", NULL};
 static const char *const optimizers[] = {"adamw", "sgd", NULL};
+static const char *const backends[] = {"null", "cpu", "gpu", "cuda", NULL};
 static const char *const load_parts[] = {"none", "params", "all", NULL};
 
 static const char remat[] = "JAX rematerialisation; no effect.";
@@ -215,7 +216,8 @@ static const ConfigKey rows[] = {
     {"backend.num_processes", KEY_INT_NULL, IDLE, 0, 1e9, "null", 0, jax_backend},
     {"backend.process_id", KEY_INT_NULL, IDLE, 0, 1e9, "null", 0, jax_backend},
     {"backend.local_device_ids", KEY_TEXT_NULL, IDLE, 0, TEXT, "null", 0, jax_backend},
-    {"backend.backend", KEY_TEXT_NULL, IDLE, 0, TEXT, "null", 0, jax_backend},
+    {"backend.backend", KEY_ENUM, offsetof(Config, backend), 0, 0, "null", backends,
+     "What computes: null or cpu, the processor; gpu or cuda, an NVIDIA GPU (docs/cuda.md)."},
     {"backend.num_devices", KEY_INT_NULL, IDLE, 0, 1e9, "null", 0, jax_backend},
     {"backend.compilation_cache_dir", KEY_TEXT_NULL, IDLE, 0, PATH, "/tmp/jax_cache", 0,
      jax_backend},
