@@ -32,15 +32,10 @@ __device__ inline real *partial_at(const RowPass &p, int part, int query, int h)
     return p.partial + row * (size_t)(p.D + 2);
 }
 
-/* Rows of a batch: what 32 registers hold of them. */
-template <int VEC, int N> constexpr int batch_of()
-{
-    constexpr int bytes = VEC * N * (int)sizeof(real);
-    return bytes <= 16 ? 8 : bytes <= 32 ? 4 : 2;
-}
-
 /* N chunks of VEC elements of a row, `lanes` chunks apart; zeros beyond D. */
 template <int VEC, int N> struct RowPart {
+    static constexpr int bytes = VEC * N * (int)sizeof(real);
+    static constexpr int batch = bytes <= 16 ? 8 : bytes <= 32 ? 4 : 2; /* rows at a time */
     real x[N][VEC];
 };
 
@@ -81,7 +76,7 @@ template <int VEC, int N>
 __device__ inline void add_keys(RowSums<VEC, N> *r, const RowPass &p, const RowPart<VEC, N> &q,
                                 const real *k, const real *v, int from, int to)
 {
-    constexpr int KEYS = batch_of<VEC, N>();
+    constexpr int KEYS = RowPart<VEC, N>::batch;
     RowPart<VEC, N> rows[KEYS];
     real s[KEYS], top = r->top;
     for (int j = 0; j < KEYS; j++)
@@ -145,7 +140,7 @@ __global__ void __launch_bounds__(ROW_BLOCK) row_kernel(RowPass p, RowPlaces pla
         for (int i = 0; i < VEC; i++) q.x[n][i] *= p.scale, r.o.x[n][i] = 0;
     r.top = (real)-1e30;
     r.sum = 0;
-    constexpr int batch = batch_of<VEC, N>();
+    constexpr int batch = RowPart<VEC, N>::batch;
     for (int key = from; key < to; key += groups * batch)
         add_keys<VEC, N>(&r, p, q, k, v, key + group * batch, to);
     real *mine = shared + group * (p.D + 2);
