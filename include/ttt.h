@@ -34,17 +34,18 @@ typedef struct ttt_model_options {
     int threads;         /* 0: one per physical core */
     const char *compute; /* NULL: as the model's config; "fp32", "bf16" */
     const char *const
-        *overrides; /* "a.b=c" on top of the model's config, NULL-terminated, or NULL */
+        *overrides;     /* "a.b=c" on top of the model's config, NULL-terminated, or NULL */
+    const char *device; /* NULL or "cpu"; "cuda" or "cuda:N", the N-th NVIDIA GPU */
 } ttt_model_options;
 
 typedef struct ttt_model_info {
     int64_t vocab_size, bos, eos, layers, hidden_size, parameters, inner_parameters;
     int64_t chunk; /* tokens between two inner steps */
     int64_t window;
-    bool learns;        /* a meta-trained model: reading can adapt it */
-    bool bf16_emulated; /* asked for bf16, whose products run in float32 on this CPU */
-    size_t state_bytes; /* of one reader */
-    char digest[65];    /* names the weights */
+    bool learns;         /* a meta-trained model: reading can adapt it */
+    bool bf16_emulated;  /* asked for bf16, whose products run in float32 on this CPU */
+    size_t state_bytes;  /* of one reader */
+    char digest[65];     /* names the weights */
     char tokenizer[256]; /* "bytes", or the file in the model's folder: "tokenizer.json@" and its
                             SHA-256; "" when there is none */
 } ttt_model_info;

@@ -98,14 +98,16 @@ static int run_cross_entropy(Backend *be, real *out, real *const *x)
 
 static int run_inner_sgd(Backend *be, real *out, real *const *x)
 {
+    const double lr = 0.5;
     real *norm = out + 2 * N;
-    be->ops->inner_sgd_forward(be, out, norm, x[0], x[1], B, N / B, 0.5, 1);
-    be->ops->inner_sgd_backward(be, out + N, x[2], x[1], norm, B, N / B, 0.5, 1);
+    be->ops->inner_sgd_forward(be, out, norm, x[0], x[1], B, N / B, &lr, 1);
+    be->ops->inner_sgd_backward(be, out + N, x[2], x[1], norm, B, N / B, &lr, 1);
     return 3;
 }
 
 static int run_adamw(Backend *be, real *out, real *const *x)
 {
+    const double scale = 0.7;
     AdamWStep s = {.lr = 0.01,
                    .b1 = 0.9,
                    .b2 = 0.95,
@@ -113,7 +115,7 @@ static int run_adamw(Backend *be, real *out, real *const *x)
                    .weight_decay = 0.1,
                    .correction1 = 0.1,
                    .correction2 = 0.05,
-                   .scale = 0.7};
+                   .scale = &scale};
     memcpy(out, x[0], N * sizeof *out);
     be->ops->adamw(be, out, out + N, out + 2 * N, x[1], N, &s);
     return 3;

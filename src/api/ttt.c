@@ -88,16 +88,17 @@ static int config_peek(Config *c, const char *dir, const Overrides *o, Err *err)
     return 0;
 }
 
-static int backend_start(Backend **be, int threads, const Config *c, Err *err)
+static int backend_start(Backend **be, const ttt_model_options *given, const Config *c, Err *err)
 {
+    int threads = given ? given->threads : 0;
     bool wide = sizeof(real) == sizeof(double);
     if (threads < 0)
         return err_set(err, "threads = %d: give 0 (one per physical core) or more", threads);
     if (c->model.compute_dtype == COMPUTE_FP64 && !wide)
-        return err_set(err,
-                       "model.compute_dtype=fp64 needs the exactness build (ttt-fp64); here it "
-                       "is fp32 or bf16");
-    BackendOptions options = {.threads = threads,
+        return err_set(err, "model.compute_dtype=fp64 needs the exactness build (ttt-fp64); here "
+                            "it is fp32 or bf16");
+    BackendOptions options = {.device = given ? given->device : NULL,
+                              .threads = threads,
                               .bf16 = c->model.compute_dtype == COMPUTE_BF16 && !wide};
     return backend_open(be, &options, err);
 }
@@ -163,7 +164,7 @@ static int model_start(ttt_model *m, const char *dir, const ttt_model_options *o
     Config *peeked = mem_alloc(sizeof *peeked);
     int status = overrides_collect(&overrides, options, err);
     if (status == 0) status = config_peek(peeked, dir, &overrides, err);
-    if (status == 0) status = backend_start(&m->be, options ? options->threads : 0, peeked, err);
+    if (status == 0) status = backend_start(&m->be, options, peeked, err);
     mem_free(peeked);
     TRY(status);
     TRY(model_load(&m->model, m->be, dir, overrides.list, overrides.n, err));

@@ -10,28 +10,34 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/err.h"
 #include "base/real.h"
 
 struct Ops;
+struct Machine;
 
 typedef struct BackendOptions {
-    int threads;     /* 0: one per physical core this process may use */
-    bool bf16;       /* products with weights in bfloat16, float32 sums */
-    const char *isa; /* NULL: the best this machine has; else "portable", "avx2", "avx512" */
+    const char *device; /* NULL or "cpu"; "cuda" or "cuda:N", the N-th GPU */
+    int threads;        /* 0: one per physical core this process may use */
+    bool bf16;          /* products with weights in bfloat16, float32 sums */
+    const char *isa;    /* NULL: the best this CPU has; else "portable", "avx2", "avx512" */
 } BackendOptions;
 
 typedef struct Backend {
-    const struct Ops *ops; /* kernels, one table per instruction set */
-    const char *isa;
-    int threads;
+    const struct Ops *ops;         /* kernels, one table per instruction set or machine */
+    const struct Machine *machine; /* see machine.h */
+    const char *isa;               /* what the kernels are compiled for */
+    int threads;                   /* of the CPU, that kernels run on */
     bool bf16;
-    struct WorkBlock *work;         /* (threads, WORK_SLOTS), see backend_work */
+    bool bf16_native;               /* there are instructions for such products */
     struct Profile *profile;        /* NULL: time is not counted; see profile.h */
-    struct GemmCache *gemm_cache;   /* bfloat16 products by shape; NULL without such instructions */
     struct Bf16Copies *bf16_copies; /* of weights, see bf16_copy.h; NULL: none yet */
-    void *signal_stack;             /* see signal_stack.h; NULL: the thread had one */
+    struct WorkBlock *work;         /* CPU: (threads, WORK_SLOTS), see backend_work */
+    struct GemmCache *gemm_cache;   /* CPU: bfloat16 products by shape; NULL: not native */
+    void *signal_stack;             /* CPU: see signal_stack.h; NULL: the thread had one */
+    struct Cuda *cuda;              /* GPU: see cuda.cu */
 } Backend;
 
 typedef enum Trans { N_, T_ } Trans; /* as stored; transposed */
@@ -43,26 +49,58 @@ bool backend_bf16_emulated(const Backend *be);
 
 /* 64-byte aligned, zeroed; huge blocks on huge pages where the system offers them. */
 real *backend_alloc(Backend *be, size_t n);
+/* As that, but the host may read and write it too, after backend_wait. For tests. */
+real *backend_alloc_shared(Backend *be, size_t n);
 void backend_free(Backend *be, real *p, size_t n);
 void backend_zero(Backend *be, real *p, size_t n);
 void backend_copy(Backend *be, real *to, const real *from, size_t n);
-/* Host to backend and back. The host side is always `real`. */
+/* Host to backend and back, when all that was started before is done. */
 void backend_upload(Backend *be, real *to, const real *host, size_t n);
 void backend_download(Backend *be, real *host, const real *from, size_t n);
+/* Ids and scalars lie in backend memory too; their room is taken in elements of `real`. */
+void backend_upload_ids(Backend *be, int32_t *to, const int32_t *host, size_t n);
+void backend_upload_doubles(Backend *be, double *to, const double *host, size_t n);
+void backend_download_doubles(Backend *be, double *host, const double *from, size_t n);
+static inline size_t reals_for(size_t bytes)
+{
+    return (bytes + sizeof(real) - 1) / sizeof(real);
+}
 
-/* Scratch of one thread (thread: omp_get_thread_num() inside a parallel region, else 0) that
+/* Until all that was started is done. A GPU that fails goes on failing, with NaN for results: the
+ * first failure is told here, in one line; on a CPU there is none. */
+int backend_wait(Backend *be, Err *err);
+/* Bytes that backend_alloc may still take; 0: not known. */
+size_t backend_memory_left(Backend *be);
+
+/* Scratch of one CPU thread (thread: omp_get_thread_num() inside a parallel region, else 0) that
  * kernels use between their own lines; slots keep two users in one call apart. Grows to the largest
  * request, so that after a first step nothing is allocated. Contents are undefined. */
 typedef enum WorkSlot { WORK_GEMM_A, WORK_GEMM_B, WORK_KERNEL, WORK_SLOTS } WorkSlot;
 real *backend_work(Backend *be, int thread, WorkSlot slot, size_t n);
 
+/* `count` products side by side, their operands step_* elements apart. */
+typedef struct Gemm {
+    Trans ta, tb;
+    int M, N, K;
+    real alpha;
+    const real *A;
+    int lda;
+    const real *B;
+    int ldb;
+    real beta;
+    real *C;
+    int ldc;
+    int count;
+    size_t step_a, step_b, step_c;
+} Gemm;
+
 /* Row-major C (M, N) = alpha op(A) op(B) + beta C, op(A) (M, K), op(B) (K, N); ld*: elements
- * between rows as stored. Uses all threads, or one when called inside a parallel region. */
+ * between rows as stored. */
 void gemm(Backend *be, Trans ta, Trans tb, int M, int N, int K, real alpha, const real *A, int lda,
           const real *B, int ldb, real beta, real *C, int ldc);
 
 /* `count` dense products side by side, C_i = op(A_i) op(B_i) + beta C_i, their operands step_*
- * elements apart. Small ones are split over threads whole. */
+ * elements apart. */
 void gemm_batch(Backend *be, int count, Trans ta, Trans tb, int M, int N, int K, const real *A,
                 size_t step_a, const real *B, size_t step_b, real beta, real *C, size_t step_c);
 

@@ -5,13 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/gemm_bf16.h" // defines: bf16_pack, bf16_round_bits
+#include "backend/machine.h"
 
 typedef struct Copy {
     const real *of; /* (n) */
     size_t n;
     int keepers;
-    real *data; /* room for (n) of uint16_t */
+    uint16_t *data; /* (n) */
 } Copy;
 
 struct Bf16Copies {
@@ -19,10 +19,9 @@ struct Bf16Copies {
     Copy *copy;
 };
 
-/* Elements of `real` that hold n of bfloat16. */
-static size_t room_for(size_t n)
+static size_t bytes_for(size_t n)
 {
-    return (n * sizeof(uint16_t) + sizeof(real) - 1) / sizeof(real);
+    return reals_for(n * sizeof(uint16_t)) * sizeof(real);
 }
 
 static bool keeps_copies(const Backend *be)
@@ -32,7 +31,7 @@ static bool keeps_copies(const Backend *be)
 
 size_t bf16_copy_bytes(const Backend *be, size_t n)
 {
-    return keeps_copies(be) ? room_for(n) * sizeof(real) : 0;
+    return keeps_copies(be) ? bytes_for(n) : 0;
 }
 
 static Copy *copy_of(const Backend *be, const real *x)
@@ -56,34 +55,13 @@ static Copy *copy_new(Backend *be)
     return &all->copy[all->n++];
 }
 
-/* With the CPU's instruction a block is a row of bf16_pack. */
-static void round_all(const Backend *be, uint16_t *to, const real *x, size_t n)
-{
-    enum { BLOCK = 4096 };
-    int64_t blocks = (int64_t)(n / BLOCK);
-    size_t rest = (size_t)blocks * BLOCK;
-#ifndef TTT_FP64
-    if (be->gemm_cache) {
-        bf16_pack(to, x, (int)blocks, BLOCK, BLOCK, 1);
-        bf16_pack(to + rest, x + rest, 1, (int)(n - rest), (int)(n - rest), 1);
-        return;
-    }
-#endif
-    (void)be;
-#pragma omp parallel for schedule(static) if (blocks > 16)
-    for (int64_t b = 0; b < blocks; b++)
-        for (size_t i = (size_t)b * BLOCK; i < (size_t)(b + 1) * BLOCK; i++)
-            to[i] = (uint16_t)(bf16_round_bits((float)x[i]) >> 16);
-    for (size_t i = rest; i < n; i++) to[i] = (uint16_t)(bf16_round_bits((float)x[i]) >> 16);
-}
-
 void bf16_copy_keep(Backend *be, const real *x, size_t n)
 {
     if (!keeps_copies(be) || n == 0) return;
     Copy *c = copy_of(be, x);
     if (!c) {
         c = copy_new(be);
-        *c = (Copy){.of = x, .n = n, .data = backend_alloc(be, room_for(n))};
+        *c = (Copy){.of = x, .n = n, .data = be->machine->alloc(be, bytes_for(n), false)};
     }
     CHECK(c->n == n, "a copy of %zu elements is kept, not of %zu", c->n, n);
     c->keepers++;
@@ -98,13 +76,13 @@ void bf16_copy_refresh(Backend *be, const real *x, size_t n)
         if (x + n <= c->of || x >= c->of + c->n) continue;
         size_t from = x > c->of ? (size_t)(x - c->of) : 0;
         size_t to = x + n < c->of + c->n ? (size_t)(x + n - c->of) : c->n;
-        round_all(be, (uint16_t *)(void *)c->data + from, c->of + from, to - from);
+        be->machine->round_bf16(be, c->data + from, c->of + from, to - from);
     }
 }
 
 static void copy_free(Backend *be, Copy *c)
 {
-    backend_free(be, c->data, room_for(c->n));
+    be->machine->free(be, c->data, bytes_for(c->n));
 }
 
 void bf16_copy_drop(Backend *be, const real *x)
@@ -128,8 +106,7 @@ const uint16_t *bf16_copy_find(const Backend *be, const real *x, size_t n)
     const struct Bf16Copies *all = be->bf16_copies;
     for (int i = 0; all && i < all->n; i++) {
         const Copy *c = &all->copy[i];
-        if (x >= c->of && x + n <= c->of + c->n)
-            return (const uint16_t *)(const void *)c->data + (x - c->of);
+        if (x >= c->of && x + n <= c->of + c->n) return c->data + (x - c->of);
     }
     return NULL;
 }

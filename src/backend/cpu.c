@@ -9,10 +9,12 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "backend/bf16_copy.h" // defines: bf16_copies_free
 #include "backend/cores.h"     // defines: cores_usable
 #include "backend/gemm_bf16.h" // defines: gemm_cache_create, gemm_cache_free
+#include "backend/gemm_cpu.h"  // defines: gemm_cpu, round_bf16_cpu
+#include "backend/machine.h"
 #include "backend/signal_stack.h"
+#include "base/mem.h" // defines: mem_available
 
 extern const struct Ops ops_portable;
 #ifdef HAVE_ISA_AVX2
@@ -78,7 +80,8 @@ static int choose_isa(Backend *be, const char *wanted, Err *err)
         be->ops = isas[i].ops;
         be->isa = isas[i].name;
         if (be->bf16 && isas[i].bf16) be->gemm_cache = gemm_cache_create();
-        if (be->gemm_cache) be->ops = isas[i].bf16;
+        be->bf16_native = be->gemm_cache != NULL;
+        if (be->bf16_native) be->ops = isas[i].bf16;
         return 0;
     }
     return err_set(err, "instruction set '%s' is not built in or this CPU lacks it; use 'portable'",
@@ -94,52 +97,26 @@ static void keep_freed_memory(void)
     (void)mallopt(M_TRIM_THRESHOLD, 1 << 30);
 }
 
-int backend_open(Backend **out, const BackendOptions *options, Err *err)
+static int cpu_open(Backend *be, const BackendOptions *options, Err *err)
 {
-    Backend *be = calloc(1, sizeof *be);
-    CHECK(be, "out of memory");
-    be->bf16 = options->bf16;
-    if (choose_isa(be, options->isa, err) < 0) {
-        free(be);
-        return -1;
-    }
+    TRY(choose_isa(be, options->isa, err));
     be->threads = options->threads > 0 ? options->threads : cores_usable();
     omp_set_num_threads(be->threads);
     keep_freed_memory();
     signal_stack_open(be);
     be->work = calloc((size_t)be->threads * WORK_SLOTS, sizeof *be->work);
     CHECK(be->work, "out of memory");
-    *out = be;
     return 0;
-}
-
-bool backend_bf16_emulated(const Backend *be)
-{
-    return be->bf16 && !be->gemm_cache;
-}
-
-void backend_close(Backend *be)
-{
-    if (!be) return;
-    for (int i = 0; i < be->threads * WORK_SLOTS; i++)
-        backend_free(be, be->work[i].data, be->work[i].capacity);
-    free(be->work);
-    signal_stack_close(be);
-    gemm_cache_free(be->gemm_cache);
-    bf16_copies_free(be);
-    free(be);
 }
 
 enum { HUGE_PAGE = 2 << 20, LINE = 64 };
 
-/* Bytes to take for n elements: huge blocks come from the kernel, whole huge pages at a time. */
-static size_t block_bytes(size_t n, bool *huge)
+/* Huge blocks come from the kernel, whole huge pages at a time. */
+static size_t block_bytes(size_t bytes, bool *huge)
 {
-    CHECK(n < SIZE_MAX / sizeof(real) - 2 * HUGE_PAGE, "%zu elements overflow", n);
-    size_t bytes = (n ? n : 1) * sizeof(real);
     *huge = bytes >= 4 * (size_t)HUGE_PAGE;
     size_t unit = *huge ? HUGE_PAGE : LINE;
-    return (bytes + unit - 1) / unit * unit;
+    return ((bytes ? bytes : 1) + unit - 1) / unit * unit;
 }
 
 /* Zero pages that exist once they are touched, aligned so that huge pages fit. */
@@ -155,14 +132,25 @@ static void *map_huge(size_t bytes)
     return all + head;
 }
 
-real *backend_alloc(Backend *be, size_t n)
+static void *cpu_alloc(Backend *be, size_t wanted, bool shared)
 {
-    (void)be;
+    (void)be, (void)shared;
     bool huge;
-    size_t bytes = block_bytes(n, &huge);
+    size_t bytes = block_bytes(wanted, &huge);
     void *p = huge ? map_huge(bytes) : aligned_alloc(LINE, bytes);
     CHECK(p, "out of memory: %zu MB more wanted", bytes >> 20);
     return huge ? p : memset(p, 0, bytes);
+}
+
+static void cpu_free(Backend *be, void *p, size_t size)
+{
+    (void)be;
+    bool huge;
+    size_t bytes = block_bytes(size, &huge);
+    if (huge && p)
+        (void)munmap(p, bytes);
+    else
+        free(p);
 }
 
 real *backend_work(Backend *be, int thread, WorkSlot slot, size_t n)
@@ -177,35 +165,48 @@ real *backend_work(Backend *be, int thread, WorkSlot slot, size_t n)
     return w->data;
 }
 
-void backend_free(Backend *be, real *p, size_t n)
+static void cpu_close(Backend *be)
+{
+    for (int i = 0; i < be->threads * WORK_SLOTS; i++)
+        backend_free(be, be->work[i].data, be->work[i].capacity);
+    free(be->work);
+    signal_stack_close(be);
+    gemm_cache_free(be->gemm_cache);
+}
+
+static void cpu_zero(Backend *be, void *p, size_t bytes)
 {
     (void)be;
-    bool huge;
-    size_t bytes = block_bytes(n, &huge);
-    if (huge && p)
-        (void)munmap(p, bytes);
-    else
-        free(p);
+    memset(p, 0, bytes);
 }
 
-void backend_zero(Backend *be, real *p, size_t n)
+static void cpu_copy(Backend *be, void *to, const void *from, size_t bytes)
 {
     (void)be;
-    memset(p, 0, n * sizeof *p);
+    memmove(to, from, bytes);
 }
 
-void backend_copy(Backend *be, real *to, const real *from, size_t n)
+static int cpu_wait(Backend *be, Err *err)
+{
+    (void)be, (void)err;
+    return 0;
+}
+
+static size_t cpu_memory_left(Backend *be)
 {
     (void)be;
-    memmove(to, from, n * sizeof *to);
+    return mem_available();
 }
 
-void backend_upload(Backend *be, real *to, const real *host, size_t n)
-{
-    backend_copy(be, to, host, n);
-}
-
-void backend_download(Backend *be, real *host, const real *from, size_t n)
-{
-    backend_copy(be, host, from, n);
-}
+const Machine machine_cpu = {.open = cpu_open,
+                             .close = cpu_close,
+                             .alloc = cpu_alloc,
+                             .free = cpu_free,
+                             .zero = cpu_zero,
+                             .copy = cpu_copy,
+                             .upload = cpu_copy,
+                             .download = cpu_copy,
+                             .wait = cpu_wait,
+                             .memory_left = cpu_memory_left,
+                             .gemm = gemm_cpu,
+                             .round_bf16 = round_bf16_cpu};

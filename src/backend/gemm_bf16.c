@@ -199,17 +199,17 @@ static const uint16_t *operand(Backend *be, WorkSlot slot, const real *x, int ro
     return to;
 }
 
-void gemm_bf16(Backend *be, Trans ta, Trans tb, int M, int N, int K, real alpha, const real *A,
-               int lda, const real *B, int ldb, real beta, real *C, int ldc)
+void gemm_bf16(Backend *be, const Gemm *g)
 {
-    const uint16_t *a = operand(be, WORK_GEMM_A, A, ta ? K : M, ta ? M : K, lda, alpha);
-    const uint16_t *b = operand(be, WORK_GEMM_B, B, tb ? N : K, tb ? K : N, ldb, 1);
-    CHECK(beta == 0 || beta == 1, "beta %g", (double)beta);
+    int M = g->M, N = g->N, K = g->K, ta = (int)g->ta, tb = (int)g->tb;
+    const uint16_t *a = operand(be, WORK_GEMM_A, g->A, ta ? K : M, ta ? M : K, g->lda, g->alpha);
+    const uint16_t *b = operand(be, WORK_GEMM_B, g->B, tb ? N : K, tb ? K : N, g->ldb, 1);
+    CHECK(g->beta == 0 || g->beta == 1, "beta %g", (double)g->beta);
     Entry *e =
-        entry_for(be->gemm_cache, (Shape){(int)ta, (int)tb, M, N, K, ldc, beta != 0, be->threads});
+        entry_for(be->gemm_cache, (Shape){ta, tb, M, N, K, g->ldc, g->beta != 0, be->threads});
     check(dnnl_memory_set_data_handle(e->a, (void *)(uintptr_t)a), "operand");
     check(dnnl_memory_set_data_handle(e->b, (void *)(uintptr_t)b), "operand");
-    check(dnnl_memory_set_data_handle(e->c, C), "result");
+    check(dnnl_memory_set_data_handle(e->c, g->C), "result");
     const dnnl_exec_arg_t args[] = {
         {DNNL_ARG_SRC, e->a}, {DNNL_ARG_WEIGHTS, e->b}, {DNNL_ARG_DST, e->c}};
     check(dnnl_primitive_execute(e->primitive, be->gemm_cache->stream, ARRAY_LEN(args), args),
@@ -231,11 +231,9 @@ void gemm_cache_free(struct GemmCache *cache)
 {
     (void)cache;
 }
-void gemm_bf16(Backend *be, Trans ta, Trans tb, int M, int N, int K, real alpha, const real *A,
-               int lda, const real *B, int ldb, real beta, real *C, int ldc)
+void gemm_bf16(Backend *be, const Gemm *g)
 {
-    (void)be, (void)ta, (void)tb, (void)M, (void)N, (void)K, (void)alpha, (void)A, (void)lda;
-    (void)B, (void)ldb, (void)beta, (void)C, (void)ldc;
+    (void)be, (void)g;
     CHECK(false, "no bfloat16 products in this build");
 }
 #endif

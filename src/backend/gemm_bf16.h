@@ -14,9 +14,8 @@ bool bf16_native(void);
 struct GemmCache *gemm_cache_create(void);
 void gemm_cache_free(struct GemmCache *cache); /* NULL is fine */
 
-/* As gemm() in backend.h; not to be called inside a parallel region. */
-void gemm_bf16(Backend *be, Trans ta, Trans tb, int M, int N, int K, real alpha, const real *A,
-               int lda, const real *B, int ldb, real beta, real *C, int ldc);
+/* One product; not to be called inside a parallel region. */
+void gemm_bf16(Backend *be, const Gemm *g);
 
 /* The nearest bfloat16, ties to even, as the upper half of a float; NaN and Inf stay what they are.
  */

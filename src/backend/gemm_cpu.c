@@ -6,9 +6,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "backend/backend.h"
-#include "backend/gemm_bf16.h" // defines: gemm_bf16, bf16_round_bits
-#include "backend/profile.h"   // defines: profile_begin, profile_end
+#include "backend/gemm_bf16.h" // defines: gemm_bf16, bf16_round_bits, bf16_pack
+#include "backend/gemm_cpu.h"
 #ifdef HAVE_DNNL
 #include <oneapi/dnnl/dnnl.h>
 #endif
@@ -59,48 +58,66 @@ static void multiply(Trans ta, Trans tb, int M, int N, int K, real alpha, const 
 }
 #endif
 
-void gemm(Backend *be, Trans ta, Trans tb, int M, int N, int K, real alpha, const real *A, int lda,
-          const real *B, int ldb, real beta, real *C, int ldc)
+static void one_product(Backend *be, const Gemm *g)
 {
-    if (M == 0 || N == 0) return;
-    double began = profile_begin(be);
-    if (be->bf16 && M >= ROUNDED_ROWS && !omp_in_parallel()) {
+    const real *A = g->A, *B = g->B;
+    int lda = g->lda, ldb = g->ldb;
+    if (be->bf16 && g->M >= ROUNDED_ROWS && !omp_in_parallel()) {
         if (be->gemm_cache) {
-            gemm_bf16(be, ta, tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
-            profile_end(be, PROFILE_GEMM, began);
+            gemm_bf16(be, g);
             return;
         }
-        int a_rows = ta ? K : M, a_cols = ta ? M : K, b_rows = tb ? N : K, b_cols = tb ? K : N;
-        real *a = backend_work(be, 0, WORK_GEMM_A, (size_t)M * (size_t)K);
-        real *b = backend_work(be, 0, WORK_GEMM_B, (size_t)K * (size_t)N);
-        A = round_operand(a, A, a_rows, a_cols, lda);
-        B = round_operand(b, B, b_rows, b_cols, ldb);
-        lda = a_cols;
-        ldb = b_cols;
+        real *a = backend_work(be, 0, WORK_GEMM_A, (size_t)g->M * (size_t)g->K);
+        real *b = backend_work(be, 0, WORK_GEMM_B, (size_t)g->K * (size_t)g->N);
+        lda = g->ta ? g->M : g->K;
+        ldb = g->tb ? g->K : g->N;
+        A = round_operand(a, A, g->ta ? g->K : g->M, lda, g->lda);
+        B = round_operand(b, B, g->tb ? g->N : g->K, ldb, g->ldb);
     }
-    bool alone = !omp_in_parallel() && 2.0 * M * N * K < SERIAL_FLOPS;
+    bool alone = !omp_in_parallel() && 2.0 * g->M * g->N * g->K < SERIAL_FLOPS;
     if (alone) omp_set_num_threads(1);
-    multiply(ta, tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
+    multiply(g->ta, g->tb, g->M, g->N, g->K, g->alpha, A, lda, B, ldb, g->beta, g->C, g->ldc);
     if (alone) omp_set_num_threads(be->threads);
-    profile_end(be, PROFILE_GEMM, began);
 }
 
-void gemm_batch(Backend *be, int count, Trans ta, Trans tb, int M, int N, int K, const real *A,
-                size_t step_a, const real *B, size_t step_b, real beta, real *C, size_t step_c)
+static void product_at(Backend *be, const Gemm *g, int i)
 {
-    int lda = ta ? M : K, ldb = tb ? K : N;
-    if (count < be->threads || be->threads == 1 || be->bf16) {
-        for (int i = 0; i < count; i++)
-            gemm(be, ta, tb, M, N, K, 1, A + (size_t)i * step_a, lda, B + (size_t)i * step_b, ldb,
-                 beta, C + (size_t)i * step_c, N);
+    Gemm one = *g;
+    one.A += (size_t)i * g->step_a;
+    one.B += (size_t)i * g->step_b;
+    one.C += (size_t)i * g->step_c;
+    one_product(be, &one);
+}
+
+void gemm_cpu(Backend *be, const Gemm *g)
+{
+    if (g->count < be->threads || be->threads == 1 || be->bf16) {
+        for (int i = 0; i < g->count; i++) product_at(be, g, i);
         return;
     }
-    /* Not the loop above with an if clause: inside even a serial region the library would make a
-     * new team of threads for every product. */
-    double began = profile_begin(be);
+    /* Small ones are split over threads whole. Not the loop above with an if clause: inside even a
+     * serial region the library would make a new team of threads for every product. */
 #pragma omp parallel for schedule(static) num_threads(be->threads)
-    for (int i = 0; i < count; i++)
-        gemm(be, ta, tb, M, N, K, 1, A + (size_t)i * step_a, lda, B + (size_t)i * step_b, ldb, beta,
-             C + (size_t)i * step_c, N);
-    profile_end(be, PROFILE_GEMM, began);
+    for (int i = 0; i < g->count; i++) product_at(be, g, i);
+}
+
+/* With the CPU's instruction a block is a row of bf16_pack. */
+void round_bf16_cpu(Backend *be, uint16_t *to, const real *x, size_t n)
+{
+    enum { BLOCK = 4096 };
+    int64_t blocks = (int64_t)(n / BLOCK);
+    size_t rest = (size_t)blocks * BLOCK;
+#ifndef TTT_FP64
+    if (be->gemm_cache) {
+        bf16_pack(to, x, (int)blocks, BLOCK, BLOCK, 1);
+        bf16_pack(to + rest, x + rest, 1, (int)(n - rest), (int)(n - rest), 1);
+        return;
+    }
+#endif
+    (void)be;
+#pragma omp parallel for schedule(static) if (blocks > 16)
+    for (int64_t b = 0; b < blocks; b++)
+        for (size_t i = (size_t)b * BLOCK; i < (size_t)(b + 1) * BLOCK; i++)
+            to[i] = (uint16_t)(bf16_round_bits((float)x[i]) >> 16);
+    for (size_t i = rest; i < n; i++) to[i] = (uint16_t)(bf16_round_bits((float)x[i]) >> 16);
 }

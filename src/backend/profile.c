@@ -41,8 +41,12 @@ double profile_start(Profile *p)
     return time_now();
 }
 
-void profile_add(Profile *p, int op, double began)
+/* Waits, so that the time is the operation's own; what fails is told by who asks. */
+void profile_add(Backend *be, int op, double began)
 {
+    Profile *p = be->profile;
+    Err ignored;
+    (void)backend_wait(be, &ignored);
     p->inside = false;
     p->seconds[p->phase][op] += time_now() - began;
     p->calls[p->phase][op]++;

@@ -49,14 +49,14 @@ static inline void profile_phase(Backend *be, Phase phase)
 
 /* Around one operation: profile_end(be, op, profile_begin(be)) counts what lies between. */
 double profile_start(Profile *p);
-void profile_add(Profile *p, int op, double began);
+void profile_add(Backend *be, int op, double began);
 static inline double profile_begin(Backend *be)
 {
     return be->profile && !be->profile->inside ? profile_start(be->profile) : -1;
 }
 static inline void profile_end(Backend *be, int op, double began)
 {
-    if (began >= 0) profile_add(be->profile, op, began);
+    if (began >= 0) profile_add(be, op, began);
 }
 
 #endif

@@ -38,6 +38,7 @@ static const char help[] =
     "  --no-learning     weights stay as they are while reading\n"
     "  --shape NAME      of ops: model=NAME-e2e (small, then 125m)\n"
     "  --threads N       default: one per physical core\n"
+    "  --device NAME     cpu, or cuda or cuda:N for a GPU (backend.backend, else cpu)\n"
     "  --isa NAME        portable, avx2, avx512 (the best there is)\n"
     "  --config-dir DIR  where config.yaml and its groups are\n"
     "  --json            one object on standard output\n"
@@ -79,7 +80,8 @@ static int config_make(Config *cfg, const Arguments *a, const char *const *overr
 
 static int backend_make(Backend **be, const Arguments *a, const Config *cfg, Err *err)
 {
-    BackendOptions o = {.threads = a->bench.threads,
+    BackendOptions o = {.device = cfg ? config_device(cfg, a->bench.device) : a->bench.device,
+                        .threads = a->bench.threads,
                         .isa = a->bench.isa,
                         .bf16 = cfg && cfg->model.compute_dtype == COMPUTE_BF16};
     return backend_open(be, &o, err);
@@ -191,6 +193,7 @@ static int arguments_parse(Arguments *a, int argc, char **argv)
         {"tokens", OPTION_INT, &b->tokens, 1, 1e9},
         {"threads", OPTION_INT, &a->threads, 1, MAX_THREADS},
         {"isa", OPTION_TEXT, &b->isa, 0, 0},
+        {"device", OPTION_TEXT, &b->device, 0, 0},
         {"seq-length", OPTION_INT, &a->seq_length, 1, 1e9},
         {"shape", OPTION_TEXT, &a->shape, 0, 0},
         {"no-learning", OPTION_FLAG, &b->no_learning, 0, 0},

@@ -37,6 +37,7 @@ static const char help[] =
     "  --batch N           sequences at a time (training.eval_batch_size, less where memory is "
     "short)\n"
     "  --threads N         threads (one per physical core)\n"
+    "  --device NAME       cpu, or cuda or cuda:N for a GPU (cpu)\n"
     "  --compute TYPE      fp32 or bf16 products (as in the model's config)\n"
     "\n"
     "With overrides it is the published evaluation, `ttt train OVERRIDES "
@@ -137,6 +138,7 @@ static int arguments_parse(Arguments *a, int argc, char **argv)
         {"json", OPTION_FLAG, &a->json, 0, 0},
         {"batch", OPTION_INT, &a->batch, 1, 1e6},
         {"threads", OPTION_INT, &a->threads, 1, 1024},
+        {"device", OPTION_TEXT, &o->device, 0, 0},
         {"compute", OPTION_TEXT, &o->compute, 0, 0},
     };
     int n = options_parse(argc, argv, table, ARRAY_LEN(table));

@@ -47,6 +47,7 @@ static const char help[] =
     "  --stats                 speed and pauses for learning, on standard error\n"
     "  --json                  text and figures as one JSON object instead of the text\n"
     "  --threads N             0 (default): one per physical core\n"
+    "  --device NAME           cpu (default), or cuda or cuda:N for a GPU\n"
     "  --compute TYPE          fp32 or bf16 (default: the model's)\n"
     "\n"
     "example:\n"
@@ -418,6 +419,7 @@ static int run(int argc, char **argv)
         {"stats", OPTION_FLAG, &o.stats, 0, 0},
         {"json", OPTION_FLAG, &o.json, 0, 0},
         {"threads", OPTION_INT, &o.session.threads, 0, MAX_THREADS},
+        {"device", OPTION_TEXT, &o.session.device, 0, 0},
         {"compute", OPTION_TEXT, &o.session.compute, 0, 0},
     };
     int n = options_parse(argc, argv, table, ARRAY_LEN(table));

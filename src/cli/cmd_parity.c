@@ -11,7 +11,7 @@
 
 static const char help[] =
     "usage: ttt parity CASE.json [--compute fp64|fp32|bf16] [--out FILE.safetensors] [--json]\n"
-    "                  [--threads N] [--isa portable|avx2|avx512]\n"
+    "                  [--threads N] [--isa portable|avx2|avx512] [--device cuda:N]\n"
     "\n"
     "Recomputes a case (CASE.json beside CASE.safetensors, or beside the file that its\n"
     "\"inputs_from\" names) and prints per key max |a - b| / max |b| against the recorded\n"
@@ -25,7 +25,7 @@ static const char help[] =
     "  ttt parity tests/fixtures/A_meta_clip_f64.json --compute fp64\n";
 
 typedef struct Arguments {
-    const char *compute, *out, *isa;
+    const char *compute, *out, *isa, *device;
     int64_t threads;
     bool json;
 } Arguments;
@@ -87,7 +87,8 @@ static void print_json(const ParityTable *t, int compute)
 static int compute_and_compare(const ParityCase *c, const Arguments *a, int compute,
                                ParityTable *table, Err *err)
 {
-    ParityOptions o = {.compute = compute, .threads = (int)a->threads, .isa = a->isa};
+    ParityOptions o = {
+        .compute = compute, .threads = (int)a->threads, .isa = a->isa, .device = a->device};
     ParityWants wants = parity_wants(c);
     ParityValues arrays = {0}, scalars = {0};
     int status = parity_run(&arrays, &scalars, c, &wants, &o, err);
@@ -130,7 +131,7 @@ static int run(int argc, char **argv)
     const Option table[] = {
         {"compute", OPTION_TEXT, &a.compute, 0, 0}, {"out", OPTION_TEXT, &a.out, 0, 0},
         {"isa", OPTION_TEXT, &a.isa, 0, 0},         {"threads", OPTION_INT, &a.threads, 1, 1024},
-        {"json", OPTION_FLAG, &a.json, 0, 0},
+        {"device", OPTION_TEXT, &a.device, 0, 0},   {"json", OPTION_FLAG, &a.json, 0, 0},
     };
     Err err;
     int operands = options_parse(argc, argv, table, ARRAY_LEN(table));

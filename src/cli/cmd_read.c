@@ -35,6 +35,7 @@ static const char help[] =
     "  --save-every N    write the memory after each N tokens too\n"
     "  --no-learning     only score; --memory may be left out\n"
     "  --threads N       0 (default): one per physical core\n"
+    "  --device NAME     cpu (default), or cuda or cuda:N for a GPU\n"
     "  --compute TYPE    fp32 or bf16 (default: the model's)\n"
     "  --json            the report as one JSON object\n"
     "\n"
@@ -361,6 +362,7 @@ static int run(int argc, char **argv)
         {"save-every", OPTION_INT, &o.save_every, 1, 1e15},
         {"no-learning", OPTION_FLAG, &o.session.no_learning, 0, 0},
         {"threads", OPTION_INT, &o.session.threads, 0, MAX_THREADS},
+        {"device", OPTION_TEXT, &o.session.device, 0, 0},
         {"compute", OPTION_TEXT, &o.session.compute, 0, 0},
         {"json", OPTION_FLAG, &o.json, 0, 0},
     };

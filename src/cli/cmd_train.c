@@ -22,6 +22,7 @@ static const char help[] =
     "config`\n"
     "  --threads N       default: one per physical core; the number shapes the last bits of the "
     "results\n"
+    "  --device NAME     cpu, or cuda or cuda:N for a GPU (as backend.backend says, else cpu)\n"
     "  --fresh           start over; the old run folder is kept as NAME.old-1\n"
     "  -m, --multirun    run every combination of a=1,2 b=range(3) one after the other, each in\n"
     "                    hydra.sweep.dir/hydra.sweep.subdir; with "
@@ -90,6 +91,7 @@ static int run(int argc, char **argv)
     TrainJobs jobs = {.options.again = again};
     const Option table[] = {
         {"threads", OPTION_INT, &threads, 1, MAX_THREADS},
+        {"device", OPTION_TEXT, &jobs.options.device, 0, 0},
         {"fresh", OPTION_FLAG, &jobs.options.fresh, 0, 0},
         {"max-sequences", OPTION_INT, &jobs.options.max_sequences, 1, 1e15},
         {"submitted", OPTION_TEXT, &jobs.submitted, 0, 0},

@@ -49,7 +49,8 @@ static int tokenizer_start(Session *s, const char *dir, Err *err)
 
 static int session_start(Session *s, const SessionOptions *o, Err *err)
 {
-    const ttt_model_options model = {.threads = (int)o->threads, .compute = o->compute};
+    const ttt_model_options model = {
+        .threads = (int)o->threads, .compute = o->compute, .device = o->device};
     const ttt_reader_options reader = {.no_learning = o->no_learning};
     TRY(ttt_model_open(&s->model, o->model, &model, err->text));
     ttt_model_describe(s->model, &s->info);

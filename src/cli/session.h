@@ -14,6 +14,7 @@ typedef struct SessionOptions {
     const char *model;   /* folder */
     const char *memory;  /* file to go on from, or NULL */
     const char *compute; /* NULL: as the model's configuration says */
+    const char *device;  /* NULL: the CPU; or "cuda:N" */
     int64_t threads;     /* 0: one per physical core */
     bool no_learning;
 } SessionOptions;

@@ -77,6 +77,9 @@ int slurm_launch_open(SlurmLaunch *l, HyConfig *master, const char *dir, long n,
 {
     HyArena *a = master->arena;
     *l = (SlurmLaunch){.master = master, .options = *options, .n = n};
+    if (options->device)
+        return err_set(err, "--device is for this machine; a job takes the GPU that Slurm gives it "
+                            "with backend=gpu hydra.launcher.gpus_per_task=1");
     if (options->fresh)
         return err_set(err, "--fresh would start a job over each time Slurm starts it; leave it "
                             "out and give another hydra.sweep.dir");

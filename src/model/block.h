@@ -104,6 +104,8 @@ typedef struct Arena {
     size_t used;
 } Arena;
 real *arena_take(Arena *a, size_t n);
+int32_t *arena_take_ids(Arena *a, size_t n);
+double *arena_take_doubles(Arena *a, size_t n);
 Dual arena_take_dual(Arena *a, size_t n, bool tangent);
 
 /* Whether a block has a prime MLP. */

@@ -9,6 +9,16 @@ real *arena_take(Arena *a, size_t n)
     return p;
 }
 
+int32_t *arena_take_ids(Arena *a, size_t n)
+{
+    return (int32_t *)(void *)arena_take(a, reals_for(n * sizeof(int32_t)));
+}
+
+double *arena_take_doubles(Arena *a, size_t n)
+{
+    return (double *)(void *)arena_take(a, reals_for(n * sizeof(double)));
+}
+
 Dual arena_take_dual(Arena *a, size_t n, bool tangent)
 {
     real *v = arena_take(a, n);

@@ -14,6 +14,7 @@ typedef enum SeqBlock { SEQ_SELF_ATTENTION, SEQ_SWA, SEQ_SWA_FULL } SeqBlock;
 typedef enum ComputeType { COMPUTE_FP32, COMPUTE_BF16, COMPUTE_FP64 } ComputeType;
 typedef enum TrainMode { TRAIN_PRETRAIN, TRAIN_META } TrainMode;
 typedef enum OptimizerType { OPT_ADAMW, OPT_SGD } OptimizerType;
+typedef enum BackendKind { BACKEND_ANY, BACKEND_CPU, BACKEND_GPU, BACKEND_CUDA } BackendKind;
 typedef enum LoadPart { LOAD_NONE, LOAD_PARAMS, LOAD_ALL } LoadPart;
 
 typedef struct ModelConfig {
@@ -66,7 +67,11 @@ typedef struct TrainingConfig {
 typedef struct Config {
     ModelConfig model;
     TrainingConfig training;
+    int backend; /* BackendKind */
 } Config;
+
+/* The device for backend_open: the given one, or else what backend.backend says. */
+const char *config_device(const Config *c, const char *given);
 
 /* All keys at their table defaults. */
 void config_defaults(Config *c);

@@ -20,6 +20,7 @@ static const char *const swiglu_only[] = {"swiglu", NULL};
 static const char *const float_types[] = {"fp32", "bf16", "fp16", NULL};
 static const char *const train_modes[] = {"pretrain", "meta", NULL};
 static const char *const optimizers[] = {"adamw", "sgd", NULL};
+static const char *const backends[] = {"null", "cpu", "gpu", "cuda", NULL};
 static const char *const load_parts[] = {"none", "params", "all", NULL};
 
 static const char remat[] = "JAX rematerialisation; no effect.";
@@ -144,6 +145,16 @@ static const ConfigKey rows[] = {
      "Steps between evaluations on `eval_split` while training; 0: at the end only. Ours."},
     {"training.eval_sequences", KEY_INT, TRAINING(eval_sequences), 0, 1e15, "16", 0,
      "Sequences of each of these evaluations, the first of the split; 0: no evaluation. Ours."},
+    {"backend.distributed", KEY_BOOL, IDLE, 0, 1, "false", 0, jax_backend},
+    {"backend.coordinator_address", KEY_TEXT_NULL, IDLE, 0, TEXT, "null", 0, jax_backend},
+    {"backend.num_processes", KEY_INT_NULL, IDLE, 0, 1e9, "null", 0, jax_backend},
+    {"backend.process_id", KEY_INT_NULL, IDLE, 0, 1e9, "null", 0, jax_backend},
+    {"backend.local_device_ids", KEY_TEXT_NULL, IDLE, 0, TEXT, "null", 0, jax_backend},
+    {"backend.backend", KEY_ENUM, offsetof(Config, backend), 0, 0, "null", backends,
+     "What computes: null or cpu, the processor; gpu or cuda, an NVIDIA GPU (docs/cuda.md)."},
+    {"backend.num_devices", KEY_INT_NULL, IDLE, 0, 1e9, "null", 0, jax_backend},
+    {"backend.compilation_cache_dir", KEY_TEXT_NULL, IDLE, 0, PATH, "/tmp/jax_cache", 0,
+     jax_backend},
     {"model.name", KEY_TEXT, MODEL(name), 0, TEXT, "unnamed", 0, "For people."},
     {"model.vocab_size", KEY_INT, MODEL(vocab_size), 2, 1 << 24, "32000", 0, "Tokens known, V."},
     {"model.hidden_size", KEY_INT, MODEL(hidden_size), 1, 1 << 20, "768", 0,
@@ -210,15 +221,6 @@ static const ConfigKey rows[] = {
      "RMSNorm before attention and MLPs."},
     {"model.post_norm", KEY_BOOL, MODEL(post_norm), 0, 1, "true", 0,
      "RMSNorm after attention and MLPs."},
-    {"backend.distributed", KEY_BOOL, IDLE, 0, 1, "false", 0, jax_backend},
-    {"backend.coordinator_address", KEY_TEXT_NULL, IDLE, 0, TEXT, "null", 0, jax_backend},
-    {"backend.num_processes", KEY_INT_NULL, IDLE, 0, 1e9, "null", 0, jax_backend},
-    {"backend.process_id", KEY_INT_NULL, IDLE, 0, 1e9, "null", 0, jax_backend},
-    {"backend.local_device_ids", KEY_TEXT_NULL, IDLE, 0, TEXT, "null", 0, jax_backend},
-    {"backend.backend", KEY_TEXT_NULL, IDLE, 0, TEXT, "null", 0, jax_backend},
-    {"backend.num_devices", KEY_INT_NULL, IDLE, 0, 1e9, "null", 0, jax_backend},
-    {"backend.compilation_cache_dir", KEY_TEXT_NULL, IDLE, 0, PATH, "/tmp/jax_cache", 0,
-     jax_backend},
     {"checkpoint.float_dtype", KEY_ENUM, IDLE, 0, 0, "bf16", float_types,
      "Type of saved weights; no effect: they are saved in fp32, exactly."},
     {"checkpoint.save_optimizer_state", KEY_BOOL, IDLE, 0, 1, "true", 0,

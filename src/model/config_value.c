@@ -232,6 +232,9 @@ static bool list_set(const ConfigKey *key, const HyNode *value, void *field)
     return true;
 }
 
+/* Of a choice that may be left open: one of its names. */
+static const char null_name[] = "null";
+
 static bool value_set(const ConfigKey *key, const HyNode *value, const char *text, void *field)
 {
     if (key->type == KEY_LIST) return list_set(key, value, field);
@@ -246,7 +249,7 @@ static bool value_set(const ConfigKey *key, const HyNode *value, const char *tex
     case KEY_FLOAT:
         return float_set(key, value, field);
     case KEY_ENUM:
-        return value->kind != HY_NULL && enum_set(key, text, field);
+        return enum_set(key, value->kind == HY_NULL ? null_name : text, field);
     default:
         return text_set(key, value, text, field);
     }
@@ -406,4 +409,10 @@ int config_get(const Config *c, const char *key, char *out, int out_size)
     int row = config_key_find(key), n;
     if (row < 0) return -1;
     return config_key_get(c, config_keys(&n) + row, out, out_size) < out_size ? 0 : -1;
+}
+
+const char *config_device(const Config *c, const char *given)
+{
+    if (given) return given;
+    return c->backend == BACKEND_GPU || c->backend == BACKEND_CUDA ? "cuda" : "cpu";
 }

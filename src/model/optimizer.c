@@ -6,6 +6,8 @@
 
 #include "ops/ops.h"
 
+enum { SUM_SCALE = N_PARAMS, SUM_NORM, SUMS }; /* behind the tensors' own */
+
 int optimizer_create(Optimizer **out, Model *m, Err *err)
 {
     if (m->cfg.training.optimizer_outer.optimizer_type != OPT_ADAMW)
@@ -14,6 +16,7 @@ int optimizer_create(Optimizer **out, Model *m, Err *err)
     CHECK(o, "out of memory");
     o->mu = backend_alloc(m->be, m->table.size);
     o->nu = backend_alloc(m->be, m->table.size);
+    o->sums = (double *)(void *)backend_alloc(m->be, reals_for(SUMS * sizeof(double)));
     *out = o;
     return 0;
 }
@@ -23,6 +26,7 @@ void optimizer_free(Model *m, Optimizer *o)
     if (!o) return;
     backend_free(m->be, o->mu, m->table.size);
     backend_free(m->be, o->nu, m->table.size);
+    backend_free(m->be, (real *)(void *)o->sums, reals_for(SUMS * sizeof(double)));
     free(o);
 }
 
@@ -45,40 +49,40 @@ static bool trained(const Model *m, const ParamEntry *e)
     return e->present && spec_selects(&m->cfg.training.spec_outer, e->path);
 }
 
-/* Over the tensors that spec_outer selects. */
-static double gradient_norm(const Model *m, const real *gradient)
+/* Norm and scale of the gradient, over the tensors that spec_outer selects; neither is waited for.
+ */
+static void clip(Model *m, Optimizer *o, const real *gradient)
 {
-    double total = 0;
+    int n = 0;
     for (int id = 0; id < N_PARAMS; id++) {
         const ParamEntry *e = &m->table.entry[id];
-        double sum = 0;
         if (!trained(m, e)) continue;
-        m->be->ops->sum_squares(m->be, &sum, gradient + e->offset, e->size);
-        total += sum;
+        m->be->ops->sum_squares(m->be, &o->sums[n++], gradient + e->offset, e->size);
     }
-    return sqrt(total);
+    m->be->ops->clip_scale(m->be, &o->sums[SUM_SCALE], &o->sums[SUM_NORM], o->sums, n,
+                           m->cfg.training.optimizer_outer.clip_gradient);
 }
 
 double optimizer_step(Model *m, Optimizer *o, const real *gradient)
 {
     const OptimizerConfig *c = &m->cfg.training.optimizer_outer;
-    double norm = gradient_norm(m, gradient);
-    if (!isfinite(norm)) return norm;
-    AdamWStep step = {
-        .lr = optimizer_lr(c, o->count),
-        .b1 = c->b1,
-        .b2 = c->b2,
-        .eps = 1e-8,
-        .weight_decay = c->weight_decay,
-        .correction1 = 1 - pow(c->b1, (double)(o->count + 1)),
-        .correction2 = 1 - pow(c->b2, (double)(o->count + 1)),
-        .scale = c->clip_gradient > 0 && norm >= c->clip_gradient ? c->clip_gradient / norm : 1};
+    AdamWStep step = {.lr = optimizer_lr(c, o->count),
+                      .b1 = c->b1,
+                      .b2 = c->b2,
+                      .eps = 1e-8,
+                      .weight_decay = c->weight_decay,
+                      .correction1 = 1 - pow(c->b1, (double)(o->count + 1)),
+                      .correction2 = 1 - pow(c->b2, (double)(o->count + 1)),
+                      .scale = &o->sums[SUM_SCALE]};
+    clip(m, o, gradient);
     for (int id = 0; id < N_PARAMS; id++) {
         const ParamEntry *e = &m->table.entry[id];
         if (trained(m, e))
             m->be->ops->adamw(m->be, m->params + e->offset, o->mu + e->offset, o->nu + e->offset,
                               gradient + e->offset, e->size, &step);
     }
-    o->count++;
+    double norm;
+    backend_download_doubles(m->be, &norm, &o->sums[SUM_NORM], 1);
+    if (isfinite(norm)) o->count++;
     return norm;
 }

@@ -6,6 +6,7 @@
 
 typedef struct Optimizer {
     real *mu, *nu; /* (table.size), backend memory */
+    double *sums;  /* (N_PARAMS), then clipping's scale and the norm; backend memory */
     int64_t count; /* updates done */
 } Optimizer;
 

@@ -166,7 +166,8 @@ static void append_rows(Reader *r, const int32_t *tokens, int n)
     place_rope(r, start, n);
     profile_phase(r->m->be, PHASE_LEAD_FORWARD);
     ReaderRoom *room = r->m->room;
-    real *x = lead_forward(r->m, &room->lead, &r->kv, &lead, &room->scratch, tokens);
+    real *x =
+        lead_forward(r->m, &room->lead, &r->kv, &lead, &room->scratch, room_ids(r->m, tokens, n));
     real *kept = r->x + (size_t)r->fill * C;
     backend_copy(r->m->be, kept, x, (size_t)n * C);
     TailPass p = reader_pass(r, &tail);
@@ -217,8 +218,9 @@ static int finish_chunk(Reader *r, const Span *span, Err *err)
     double loss;
     if (r->learn) profile_phase(be, PHASE_INNER_STEP);
     if (r->learn) backend_zero(be, room->g, r->m->inner.size);
-    tail_loss(&p, r->targets, r->learn, 0, &g, NULL);
-    chunk_losses(r->m, &loss, room->tail.nll, r->targets, 1, span->M);
+    tail_loss(&p, room_ids(r->m, r->targets, span->M), r->learn, 0, &g, NULL);
+    backend_download(be, room->host, room->tail.nll, (size_t)span->M);
+    chunk_losses(r->m, &loss, room->host, r->targets, 1, span->M);
     if (!isfinite(loss))
         return err_set(err,
                        "the loss is not finite in the chunk that ends at token %lld; nothing was "
@@ -226,8 +228,9 @@ static int finish_chunk(Reader *r, const Span *span, Err *err)
                        (long long)(span->position + span->M));
     r->counters.last_chunk_loss = loss;
     if (!r->learn) return 0;
+    backend_upload_doubles(be, room->scalar, &r->inner_lr, 1);
     be->ops->inner_sgd_forward(be, room->next, room->norm, r->fast, room->g, 1, r->m->inner.size,
-                               r->inner_lr, inner->clip_gradient);
+                               room->scalar, inner->clip_gradient);
     real norm;
     backend_download(be, &norm, room->norm, 1);
     if (!isfinite((double)norm))
@@ -270,7 +273,7 @@ static int read_whole_chunk(Reader *r, const int32_t *tokens, double *nll, Err *
     memcpy(r->targets, tokens + 1, (size_t)r->chunk * sizeof *r->targets);
     Span span = reader_span(r, start, r->chunk, tail_reach(r->m));
     TRY(finish_chunk(r, &span, err));
-    for (int i = 0; nll && i < r->chunk; i++) nll[1 + i] = (double)r->m->room->tail.nll[i];
+    for (int i = 0; nll && i < r->chunk; i++) nll[1 + i] = (double)r->m->room->host[i];
     begin_chunk(r);
     if (r->learn) r->counters.last_step_seconds = time_now() - began;
     return 0;
@@ -293,9 +296,10 @@ static void next_logits(Reader *r)
 
 static double log_norm(Reader *r)
 {
-    double norm;
+    double norm, *scalar = r->m->room->scalar;
     next_logits(r);
-    r->m->be->ops->log_sum_exp(r->m->be, &norm, r->logits, (int)r->m->cfg.model.output_size);
+    r->m->be->ops->log_sum_exp(r->m->be, scalar, r->logits, (int)r->m->cfg.model.output_size);
+    backend_download_doubles(r->m->be, &norm, scalar, 1);
     return norm;
 }
 
@@ -305,14 +309,19 @@ int reader_logprobs(Reader *r, float *out, Err *err)
     if (r->counters.tokens == 0)
         return err_set(err, "nothing was read yet: feed at least one token (BOS) first");
     double norm = log_norm(r);
-    for (int64_t i = 0; i < V; i++) out[i] = (float)((double)r->logits[i] - norm);
+    real *logits = r->m->room->host;
+    backend_download(r->m->be, logits, r->logits, (size_t)V);
+    for (int64_t i = 0; i < V; i++) out[i] = (float)((double)logits[i] - norm);
     return 0;
 }
 
 static double score_next(Reader *r, int32_t token)
 {
     if (r->counters.tokens == 0) return 0;
-    return log_norm(r) - (double)r->logits[token];
+    double norm = log_norm(r);
+    real logit;
+    backend_download(r->m->be, &logit, r->logits + token, 1);
+    return norm - (double)logit;
 }
 
 /* Scores of tokens[1..n) from the n rows just appended. */
@@ -322,8 +331,10 @@ static void score_rows(Reader *r, const int32_t *tokens, int n, int64_t start, d
     TailPass p = reader_pass(r, &span);
     memcpy(r->targets, tokens + 1, (size_t)(n - 1) * sizeof *tokens);
     r->targets[n - 1] = 0;
-    tail_loss(&p, r->targets, false, 0, NULL, NULL);
-    for (int i = 1; i < n; i++) nll[i] = (double)r->m->room->tail.nll[i - 1];
+    tail_loss(&p, room_ids(r->m, r->targets, n), false, 0, NULL, NULL);
+    real *scores = r->m->room->host;
+    backend_download(r->m->be, scores, r->m->room->tail.nll, (size_t)n);
+    for (int i = 1; i < n; i++) nll[i] = (double)scores[i - 1];
 }
 
 int reader_check_tokens(const Reader *r, const int32_t *tokens, size_t n, Err *err)

@@ -81,7 +81,8 @@ static void group_step(const Group *g, const int32_t *tokens)
     Span lead = group_span(g, lead_reach(m)), tail = group_span(g, tail_reach(m));
     place_rope(g);
     profile_phase(m->be, PHASE_LEAD_FORWARD);
-    real *x = lead_forward(m, &room->lead, &first->kv, &lead, &room->scratch, tokens);
+    real *x =
+        lead_forward(m, &room->lead, &first->kv, &lead, &room->scratch, room_ids(m, tokens, g->n));
     TailPass p = {.m = m,
                   .tail = &room->tail,
                   .kv = &first->kv,

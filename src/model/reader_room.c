@@ -17,6 +17,8 @@ static void room_layout(ReaderRoom *room, const Model *m)
     room->norm = arena_take(&a, 1);
     room->hidden = arena_take(&a, S * C);
     room->logits = arena_take(&a, S * (size_t)c->output_size);
+    room->ids = arena_take_ids(&a, rows);
+    room->scalar = arena_take_doubles(&a, 1);
     room->elements = a.used;
 }
 
@@ -27,8 +29,15 @@ void reader_room_free(Model *m)
     backend_free(m->be, room->memory, room->elements);
     free(room->lead.acts);
     free(room->tail.acts);
+    free(room->host);
     free(room);
     m->room = NULL;
+}
+
+const int32_t *room_ids(const Model *m, const int32_t *host, int n)
+{
+    backend_upload_ids(m->be, m->room->ids, host, (size_t)n);
+    return m->room->ids;
 }
 
 ReaderRoom *reader_room(Model *m, int streams)
@@ -43,7 +52,9 @@ ReaderRoom *reader_room(Model *m, int streams)
     room->rows = chunk > streams ? chunk : streams;
     room->lead.acts = calloc(layers + 1, sizeof *room->lead.acts);
     room->tail.acts = calloc(layers + 1, sizeof *room->tail.acts);
-    CHECK(room->lead.acts && room->tail.acts, "out of memory");
+    size_t V = (size_t)m->cfg.model.output_size, most = (size_t)room->rows;
+    room->host = malloc((most > V ? most : V) * sizeof *room->host);
+    CHECK(room->lead.acts && room->tail.acts && room->host, "out of memory");
     room_layout(room, m);
     room->memory = backend_alloc(m->be, room->elements);
     room_layout(room, m);

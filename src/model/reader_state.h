@@ -20,7 +20,13 @@ typedef struct ReaderRoom {
     real *norm;     /* (1) */
     real *hidden;   /* (streams, C) */
     real *logits;   /* (streams, V) */
+    int32_t *ids;   /* (rows): inputs, or targets, of the rows at hand */
+    double *scalar; /* (1): an inner learning rate, or a log-sum-exp */
+    real *host;     /* (rows or V, the larger), host: the rows' nll, or logits */
 } ReaderRoom;
+
+/* Ids of a pass into the room; good until the next ones. */
+const int32_t *room_ids(const Model *m, const int32_t *host, int n);
 
 /* The model's room, with at least this many streams' places; NULL is never returned. */
 ReaderRoom *reader_room(Model *m, int streams);

@@ -2,6 +2,7 @@
  */
 #include "model/sweep.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "backend/bf16_copy.h"
@@ -30,17 +31,14 @@ static real *inner_g_at(const Sweep *s, int64_t local)
     return s->inner_g + (s->o.gradient ? (size_t)local * adapted(s) : 0);
 }
 
-static real *inner_norm_at(const Sweep *s, int64_t local)
+static real *inner_norm_at(const Sweep *s, int64_t chunk)
 {
-    return s->inner_norm + (s->o.gradient ? local * s->o.batch : 0);
+    return s->inner_norm + chunk * s->o.batch;
 }
 
-void sweep_gather(const Sweep *s, const SweepRun *r, int32_t *out, int64_t start, int M, int shift)
+static const int32_t *targets_at(const Sweep *s, int64_t start)
 {
-    for (int b = 0; b < s->o.batch; b++)
-        memcpy(out + (size_t)b * (size_t)M,
-               r->tokens + (size_t)b * (size_t)(s->o.length + 1) + (size_t)(start + shift),
-               (size_t)M * sizeof *out);
+    return s->targets + s->o.batch * start;
 }
 
 Span sweep_span(const Sweep *s, int64_t start, int M, int64_t segment_start, int64_t base,
@@ -81,46 +79,43 @@ void sweep_exchange_x(const Sweep *s, real *span_rows, int64_t at, int M, int64_
 
 /* ------------------------------------------------------------------------------ forward */
 
-static void lead_segment(Sweep *s, const SweepRun *r, int64_t start, int64_t end)
+static void lead_segment(Sweep *s, int64_t start, int64_t end)
 {
     for (int64_t at = start; at < end; at += s->span) {
         int M = (int)min64(s->span, end - at);
         Span span = sweep_span(s, at, M, start, s->kv_base, lead_reach(s->m));
-        sweep_gather(s, r, s->tokens, at, M, 0);
-        real *x = lead_forward(s->m, &s->lead, &s->kv, &span, &s->scratch, s->tokens);
+        real *x = lead_forward(s->m, &s->lead, &s->kv, &span, &s->scratch, sweep_inputs(s, at));
         sweep_exchange_x(s, x, at, M, start, true);
     }
 }
 
-static void report_losses(Sweep *s, const SweepRun *r, int64_t start, int M)
+/* Sequence 0's gradient and weights as the host can read them. Only who asks for them pays. */
+static void report_inner_step(const Sweep *s, const SweepReport *out, int64_t chunk, const real *g,
+                              const real *weights)
 {
-    SweepReport *out = r->report;
-    int64_t chunk = start / s->chunk;
-    chunk_losses(s->m, s->losses, s->tail.nll, s->targets, s->o.batch, M);
-    for (int b = 0; b < s->o.batch; b++) {
-        s->chunk_loss[b * s->plan.chunks + chunk] = s->losses[b];
-        for (int m = 0; out && out->token_nll && m < M; m++)
-            out->token_nll[b * s->o.length + start + m] = (double)s->tail.nll[b * M + m];
-    }
+    size_t P = s->m->inner.size;
+    real *host = malloc(2 * P * sizeof *host);
+    CHECK(host, "out of memory");
+    backend_download(s->m->be, host, g, P);
+    backend_download(s->m->be, host + P, weights, P);
+    out->on_inner_step(out->context, chunk, host, host + P);
+    free(host);
 }
 
 static void inner_step(Sweep *s, const SweepRun *r, int64_t local, int64_t chunk)
 {
     const OptimizerConfig *inner = &s->m->cfg.training.optimizer_inner;
-    real *norm = inner_norm_at(s, local);
-    s->m->be->ops->inner_sgd_forward(s->m->be, fast_at(s, local + 1), norm, fast_at(s, local),
-                                     inner_g_at(s, local), s->o.batch, s->m->inner.size,
-                                     r->inner_lr, inner->clip_gradient);
-    if (!r->report) return;
-    for (int b = 0; r->report->inner_gnorm && b < s->o.batch; b++)
-        r->report->inner_gnorm[b * s->plan.chunks + chunk] = (double)norm[b];
-    if (r->report->on_inner_step)
-        r->report->on_inner_step(r->report->context, chunk, inner_g_at(s, local),
-                                 fast_at(s, local + 1));
+    s->m->be->ops->inner_sgd_forward(s->m->be, fast_at(s, local + 1), inner_norm_at(s, chunk),
+                                     fast_at(s, local), inner_g_at(s, local), s->o.batch,
+                                     s->m->inner.size, s->inner_lr, inner->clip_gradient);
+    if (r->report && r->report->on_inner_step)
+        report_inner_step(s, r->report, chunk, inner_g_at(s, local), fast_at(s, local + 1));
 }
 
+/* The losses of the span's rows go to their place among the run's. */
 static TailPass tail_pass(Sweep *s, const Span *span, real *fast, real *tangent)
 {
+    s->tail.nll = s->nll + s->o.batch * span->position;
     return (TailPass){.m = s->m,
                       .tail = &s->tail,
                       .kv = &s->kv,
@@ -129,8 +124,8 @@ static TailPass tail_pass(Sweep *s, const Span *span, real *fast, real *tangent)
                       .w = {.m = s->m, .fast = fast, .tangent = tangent}};
 }
 
-/* Scores one chunk and, when learning, takes the inner step. The reverse runs every chunk again and
- * reports its losses: what only that would need is left out here. */
+/* Scores one chunk and, when learning, takes the inner step. The reverse runs every chunk again,
+ * its loss included: what only that would need is left out here. */
 static void forward_chunk(Sweep *s, const SweepRun *r, int64_t start, int M, int64_t segment_start,
                           bool reverse_follows)
 {
@@ -146,14 +141,12 @@ static void forward_chunk(Sweep *s, const SweepRun *r, int64_t start, int M, int
     profile_phase(s->m->be, PHASE_TAIL_FORWARD);
     tail_forward(&p, s->x + at);
     if (reverse_follows && !s->learn) return;
-    sweep_gather(s, r, s->targets, start, M, 1);
     if (s->learn) {
         profile_phase(s->m->be, PHASE_INNER_STEP);
         g.inner = inner_g_at(s, local);
         backend_zero(s->m->be, g.inner, adapted(s));
     }
-    tail_loss(&p, s->targets, s->learn, 0, &g, NULL);
-    report_losses(s, r, start, M);
+    tail_loss(&p, targets_at(s, start), s->learn, 0, &g, NULL);
     if (s->learn) inner_step(s, r, local, chunk);
 }
 
@@ -169,7 +162,7 @@ static void forward_segment(Sweep *s, const SweepRun *r, int64_t index, bool rev
     if (s->o.gradient)
         sweep_lead_forward(s, r, index);
     else
-        lead_segment(s, r, start, end);
+        lead_segment(s, start, end);
     for (int64_t at = start; at < end; at += s->chunk)
         forward_chunk(s, r, at, (int)min64(s->chunk, end - at), start, reverse_follows);
 }
@@ -268,8 +261,8 @@ static void reverse_chunk(Sweep *s, const SweepRun *r, int64_t start, int M, int
     size_t at = (size_t)(start - segment_start) * (size_t)s->o.batch * hidden(s);
     Span span = sweep_span(s, start, M, segment_start, s->kv_base, tail_reach(s->m));
     if (moves)
-        s->m->be->ops->inner_sgd_backward(s->m->be, u, s->v, u, inner_norm_at(s, local), s->o.batch,
-                                          s->m->inner.size, r->inner_lr, inner->clip_gradient);
+        s->m->be->ops->inner_sgd_backward(s->m->be, u, s->v, u, inner_norm_at(s, chunk), s->o.batch,
+                                          s->m->inner.size, s->inner_lr, inner->clip_gradient);
     TailPass p = tail_pass(s, &span, fast_at(s, local), moves ? u : NULL);
     if (moves) {
         p.head_dx = s->head_dx + at;
@@ -277,19 +270,18 @@ static void reverse_chunk(Sweep *s, const SweepRun *r, int64_t start, int M, int
     }
     Grads g = {.m = s->m, .inner_t = s->v, .outer = r->gradient, .use_inner = s->learn};
     tail_forward(&p, s->x + at);
-    sweep_gather(s, r, s->targets, start, M, 1);
-    tail_loss(&p, s->targets, moves, r->chunk_weight, &g, s->x + at);
-    report_losses(s, r, start, M);
+    tail_loss(&p, targets_at(s, start), moves, r->chunk_weight, &g, s->x + at);
 }
 
 /* Weights between kept ones, again from the chunks' kept gradients: the same bits. */
-static void weights_again(Sweep *s, const SweepRun *r, int64_t last)
+static void weights_again(Sweep *s, int64_t segment_start, int64_t last)
 {
     const OptimizerConfig *inner = &s->m->cfg.training.optimizer_inner;
+    int64_t first = segment_start / s->chunk;
     for (int64_t local = last / s->stride * s->stride; local < last; local++)
-        s->m->be->ops->inner_sgd_forward(s->m->be, fast_at(s, local + 1), inner_norm_at(s, local),
-                                         fast_at(s, local), inner_g_at(s, local), s->o.batch,
-                                         s->m->inner.size, r->inner_lr, inner->clip_gradient);
+        s->m->be->ops->inner_sgd_forward(
+            s->m->be, fast_at(s, local + 1), inner_norm_at(s, first + local), fast_at(s, local),
+            inner_g_at(s, local), s->o.batch, s->m->inner.size, s->inner_lr, inner->clip_gradient);
 }
 
 static void reverse_segment(Sweep *s, const SweepRun *r, int64_t index)
@@ -300,7 +292,7 @@ static void reverse_segment(Sweep *s, const SweepRun *r, int64_t index)
     for (int64_t local = last; local >= 0; local--) {
         int64_t at = start + local * s->chunk;
         bool last_of_group = local % s->stride == s->stride - 1;
-        if (s->learn && last_of_group && local < last) weights_again(s, r, local);
+        if (s->learn && last_of_group && local < last) weights_again(s, start, local);
         place_gradients(s, at);
         reverse_chunk(s, r, at, (int)min64(s->chunk, end - at), start);
         if (at > 0) retreat_gradients(s, at);
@@ -354,17 +346,60 @@ static void reverse(Sweep *s, const SweepRun *r)
     add_initial_weights(s, r->gradient);
 }
 
+/* The run's tokens (B, T+1) into backend memory, as spans and chunks will ask for them. */
+static void stage_tokens(Sweep *s, const int32_t *tokens)
+{
+    int64_t T = s->o.length, B = s->o.batch;
+    int32_t *inputs = s->staged, *targets = s->staged + B * T;
+    for (int64_t at = 0, M; at < T; at += M) {
+        M = min64(s->span, min64((at / s->segment + 1) * s->segment, T) - at);
+        for (int64_t b = 0; b < B; b++, inputs += M)
+            memcpy(inputs, tokens + b * (T + 1) + at, (size_t)M * sizeof *inputs);
+    }
+    for (int64_t at = 0, M; at < T; at += M) {
+        M = min64(s->chunk, T - at);
+        for (int64_t b = 0; b < B; b++, targets += M)
+            memcpy(targets, tokens + b * (T + 1) + at + 1, (size_t)M * sizeof *targets);
+    }
+    backend_upload_ids(s->m->be, s->inputs, s->staged, (size_t)(B * T));
+    backend_upload_ids(s->m->be, s->targets, s->staged + B * T, (size_t)(B * T));
+}
+
+/* Losses of chunks, and of tokens where they are asked for. */
+static void report_losses(Sweep *s, const SweepReport *out)
+{
+    int64_t T = s->o.length, B = s->o.batch;
+    backend_download(s->m->be, s->reported, s->nll, (size_t)(B * T));
+    const int32_t *targets = s->staged + B * T;
+    const real *nll = s->reported;
+    for (int64_t start = 0; start < T; start += s->chunk) {
+        int64_t M = min64(s->chunk, T - start), chunk = start / s->chunk;
+        chunk_losses(s->m, s->losses, nll, targets, (int)B, (int)M);
+        for (int64_t b = 0; b < B; b++, nll += M, targets += M) {
+            s->chunk_loss[b * s->plan.chunks + chunk] = s->losses[b];
+            for (int64_t m = 0; out && out->token_nll && m < M; m++)
+                out->token_nll[b * T + start + m] = (double)nll[m];
+        }
+    }
+}
+
+static void report_norms(Sweep *s, double *out)
+{
+    int64_t chunks = s->plan.chunks, B = s->o.batch;
+    backend_download(s->m->be, s->reported, s->inner_norm, (size_t)(chunks * B));
+    for (int64_t i = 0; i < chunks; i++)
+        for (int64_t b = 0; b < B; b++) out[b * chunks + i] = (double)s->reported[i * B + b];
+}
+
 double sweep_run(Sweep *s, const int32_t *tokens, double inner_lr, real *gradient, double weight,
                  SweepReport *report)
 {
     CHECK(!gradient || s->o.gradient, "this sweep was made without room for gradients");
     size_t losses = (size_t)s->o.batch * (size_t)s->plan.chunks;
-    SweepRun r = {.tokens = tokens,
-                  .inner_lr = inner_lr,
-                  .gradient = gradient,
-                  .chunk_weight = weight / (double)losses,
-                  .report = report};
+    SweepRun r = {.gradient = gradient, .chunk_weight = weight / (double)losses, .report = report};
     if (s->head) bf16_copy_refresh(s->m->be, s->head, s->head_size);
+    stage_tokens(s, tokens);
+    if (s->learn) backend_upload_doubles(s->m->be, s->inner_lr, &inner_lr, 1);
     start_weights(s);
     for (int64_t i = 0; i < s->plan.segments; i++) {
         bool last = i == s->plan.segments - 1;
@@ -374,6 +409,8 @@ double sweep_run(Sweep *s, const int32_t *tokens, double inner_lr, real *gradien
     }
     if (gradient) reverse(s, &r);
     profile_phase(s->m->be, PHASE_OTHER);
+    report_losses(s, report);
+    if (report && report->inner_gnorm && s->learn) report_norms(s, report->inner_gnorm);
     double sum = 0;
     for (size_t i = 0; i < losses; i++) sum += s->chunk_loss[i];
     if (report && report->chunk_loss)

@@ -61,8 +61,7 @@ static real *embed(const LeadPass *p, const Span *span)
 {
     Sweep *s = p->s;
     const Model *m = s->m;
-    sweep_gather(s, p->r, s->tokens, span->position, span->M, 0);
-    m->be->ops->embed_forward(m->be, s->embedded, s->tokens,
+    m->be->ops->embed_forward(m->be, s->embedded, sweep_inputs(s, span->position),
                               m->params + m->table.entry[P_WTE].offset, span->B * span->M,
                               (int)m->cfg.model.hidden_size);
     return s->embedded;
@@ -198,9 +197,9 @@ static void embed_back(const LeadPass *p, int i)
     const Model *m = s->m;
     Span span = span_of(p, i);
     sweep_exchange_x(s, s->embedded, span.position, span.M, p->start, false);
-    sweep_gather(s, p->r, s->tokens, span.position, span.M, 0);
-    m->be->ops->embed_backward(m->be, p->r->gradient + m->table.entry[P_WTE].offset, s->tokens,
-                               s->embedded, span.B * span.M, (int)m->cfg.model.hidden_size);
+    m->be->ops->embed_backward(m->be, p->r->gradient + m->table.entry[P_WTE].offset,
+                               sweep_inputs(s, span.position), s->embedded, span.B * span.M,
+                               (int)m->cfg.model.hidden_size);
 }
 
 void sweep_lead_backward(Sweep *s, const SweepRun *r, int64_t index)

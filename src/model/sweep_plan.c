@@ -106,6 +106,9 @@ static void layout_activations(Sweep *s, Arena *a, int64_t window_rows)
     block_scratch_layout(&s->scratch, a, s->m, B, widest, gradient);
     s->rope = arena_take(a, (size_t)s->segment * hidden / (size_t)c->num_attention_heads);
     s->x = arena_take(a, segment * hidden);
+    s->inputs = arena_take_ids(a, (size_t)B * (size_t)s->o.length);
+    s->targets = arena_take_ids(a, (size_t)B * (size_t)s->o.length);
+    s->nll = arena_take(a, (size_t)B * (size_t)s->o.length);
     if (gradient && s->learn) s->head_dx = arena_take(a, segment * hidden);
 }
 
@@ -117,7 +120,8 @@ static void layout_adapted(Sweep *s, Arena *a)
     if (!s->learn) return;
     s->fast = arena_take(a, (s->o.gradient ? chunks / stride + stride : 1) * P);
     s->inner_g = arena_take(a, chunks * P);
-    s->inner_norm = arena_take(a, chunks * (size_t)s->o.batch);
+    s->inner_norm = arena_take(a, (size_t)ceil_div(s->o.length, s->chunk) * (size_t)s->o.batch);
+    s->inner_lr = arena_take_doubles(a, 1);
     if (!s->o.gradient) return;
     s->v = arena_take(a, P);
 }
@@ -333,12 +337,12 @@ int sweep_create(Sweep **out, Model *m, const SweepOptions *o, Err *err)
     Sweep *s = sweep_shape(m, o);
     s->memory = backend_alloc(m->be, s->elements);
     sweep_layout(s, &s->plan);
-    size_t ints = (size_t)o->batch * (size_t)(s->span > s->chunk ? s->span : s->chunk);
-    s->tokens = malloc(ints * sizeof *s->tokens);
-    s->targets = malloc(ints * sizeof *s->targets);
+    size_t rows = (size_t)o->batch * (size_t)o->length;
+    s->staged = malloc(2 * rows * sizeof *s->staged);
+    s->reported = malloc(rows * sizeof *s->reported);
     s->losses = malloc((size_t)o->batch * sizeof *s->losses);
     s->chunk_loss = calloc((size_t)o->batch * (size_t)s->plan.chunks, sizeof *s->chunk_loss);
-    CHECK(s->tokens && s->targets && s->losses && s->chunk_loss, "out of memory");
+    CHECK(s->staged && s->reported && s->losses && s->chunk_loss, "out of memory");
     /* emulated products round their operands themselves */
     s->head = backend_bf16_emulated(m->be) ? NULL : head_unadapted(m, &s->head_size);
     if (s->head) bf16_copy_keep(m->be, s->head, s->head_size);
@@ -357,8 +361,8 @@ void sweep_free(Sweep *s)
     free(s->kv.layer);
     free(s->state_fast);
     free(s->state_kv);
-    free(s->tokens);
-    free(s->targets);
+    free(s->staged);
+    free(s->reported);
     free(s->losses);
     free(s->chunk_loss);
     free(s);

@@ -49,26 +49,34 @@ struct Sweep {
     real *fast;         /* (slots, B, P), see fast_at; 1 without gradient */
     int64_t stride;     /* of chunks whose weights are kept */
     real *inner_g;      /* (segment_chunks, B, P); 1 without gradient */
-    real *inner_norm;   /* (segment_chunks, B) */
+    real *inner_norm;   /* (chunks, B) */
+    double *inner_lr;   /* (1) of this run's steps */
     real *v;            /* (B, P): dL/dW after a chunk */
     real **state_fast;  /* per segment but the last: adapted weights at its start, (B, P) */
     real **state_kv;    /* and its past rows: (layers, 2, B, past, C); NULL when kv_full */
-    int32_t *tokens, *targets; /* (B, span), host */
-    double *losses;            /* (B) of the chunk at hand */
-    double *chunk_loss;        /* (B, chunks) */
+    int32_t *inputs;    /* span after span: (B, span) each */
+    int32_t *targets;   /* chunk after chunk: (B, chunk) each */
+    real *nll;          /* laid out as targets */
+
+    /* Host memory: */
+    int32_t *staged;    /* inputs, then targets, as above */
+    real *reported;     /* (B, T): the run's nll or norms */
+    double *losses;     /* (B) of the chunk at hand */
+    double *chunk_loss; /* (B, chunks) */
 };
 
 /* One run's arguments. */
 typedef struct SweepRun {
-    const int32_t *tokens; /* (B, T+1) */
-    double inner_lr;
     real *gradient;
     double chunk_weight; /* of one chunk of one sequence in the outer loss */
     SweepReport *report;
 } SweepRun;
 
-/* inputs (or targets, shift 1) of rows [start, start + M) as (B, M). */
-void sweep_gather(const Sweep *s, const SweepRun *r, int32_t *out, int64_t start, int M, int shift);
+/* Of the span that begins at `at`. */
+static inline const int32_t *sweep_inputs(const Sweep *s, int64_t at)
+{
+    return s->inputs + s->o.batch * at;
+}
 /* Rows [at, at + M) as a span (B, M, C), to or from s->x. */
 void sweep_exchange_x(const Sweep *s, real *span_rows, int64_t at, int M, int64_t segment_start,
                       bool to_chunks);

@@ -17,7 +17,8 @@ void KERNEL(adamw)(Backend *be, real *p, real *mu, real *nu, const real *g, size
     (void)be;
     real b1 = (real)s->b1, b2 = (real)s->b2, a1 = (real)(1 - s->b1), a2 = (real)(1 - s->b2);
     real c1 = (real)(1 / s->correction1), c2 = (real)(1 / s->correction2);
-    real lr = (real)s->lr, eps = (real)s->eps, wd = (real)s->weight_decay, scale = (real)s->scale;
+    real lr = (real)s->lr, eps = (real)s->eps, wd = (real)s->weight_decay, scale = (real)*s->scale;
+    if (!isfinite(*s->scale)) return;
 #pragma omp parallel for simd schedule(static) if (n > 1 << 14)
     for (size_t i = 0; i < n; i++) {
         real gi = g[i] * scale;

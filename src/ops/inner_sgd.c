@@ -12,7 +12,7 @@ static bool clipped(double n, double clip)
 }
 
 void KERNEL(inner_sgd_forward)(Backend *be, real *w_next, real *norm, const real *w, const real *g,
-                               int B, size_t P, double lr, double clip)
+                               int B, size_t P, const double *lr, double clip)
 {
     (void)be;
     for (int b = 0; b < B; b++) {
@@ -20,14 +20,14 @@ void KERNEL(inner_sgd_forward)(Backend *be, real *w_next, real *norm, const real
         real *out = w_next + (size_t)b * P;
         double n = sqrt(dot(gb, gb, P));
         norm[b] = (real)n;
-        real rate = (real)(clipped(n, clip) ? lr * clip / n : lr);
+        real rate = (real)(clipped(n, clip) ? *lr * clip / n : *lr);
 #pragma omp parallel for simd schedule(static) if (P > 1 << 14)
         for (size_t i = 0; i < P; i++) out[i] = wb[i] - rate * gb[i];
     }
 }
 
 void KERNEL(inner_sgd_backward)(Backend *be, real *u, const real *v, const real *g,
-                                const real *norm, int B, size_t P, double lr, double clip)
+                                const real *norm, int B, size_t P, const double *lr, double clip)
 {
     (void)be;
     for (int b = 0; b < B; b++) {
@@ -36,7 +36,7 @@ void KERNEL(inner_sgd_backward)(Backend *be, real *u, const real *v, const real 
         double n = (double)norm[b];
         bool active = clipped(n, clip);
         real along = (real)(active ? dot(gb, vb, P) / (n * n) : 0);
-        real rate = (real)(active ? -lr * clip / n : -lr);
+        real rate = (real)(active ? -*lr * clip / n : -*lr);
 #pragma omp parallel for simd schedule(static) if (P > 1 << 14)
         for (size_t i = 0; i < P; i++) ub[i] = rate * (vb[i] - along * gb[i]);
     }

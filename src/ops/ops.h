@@ -2,7 +2,8 @@
  * each is compiled once per instruction set. Call them through be->ops.
  *
  * Letters: B sequences, M rows of a chunk or span, C hidden, H heads, D head size, F ffn, V vocab,
- * P inner weights of a sequence. All arrays row-major and dense unless a step is given.
+ * P inner weights of a sequence. All arrays row-major and dense unless a step is given, and all in
+ * the backend's memory, ids and scalars too, except those inside Param, Places and AdamWStep.
  *
  * A Dual is a value and its tangent. On input a NULL tangent is zero; on output NULL means not
  * wanted. In a backward, the value slot of a gradient is the adjoint of the inner loss and the
@@ -66,7 +67,7 @@ typedef struct WindowGrad {
 typedef struct AdamWStep {
     double lr, b1, b2, eps, weight_decay;
     double correction1, correction2; /* 1 - b^t */
-    double scale;                    /* of the gradient, from clipping */
+    const double *scale;             /* (1) of the gradient, from clip_scale */
 } AdamWStep;
 
 /* Sum of b; a = b; a = b + c / 2. Each thread takes a part of PEAK_ALIGN times some elements. */

@@ -99,7 +99,8 @@ static int steps_run(BenchWork *w, const Kind *kind, Err *err)
 
 static int work_open(BenchWork *w, Err *err)
 {
-    BackendOptions o = {.threads = w->o->threads,
+    BackendOptions o = {.device = config_device(&w->cfg, w->o->device),
+                        .threads = w->o->threads,
                         .isa = w->o->isa,
                         .bf16 = w->cfg.model.compute_dtype == COMPUTE_BF16};
     TRY(backend_open(&w->be, &o, err));

@@ -20,6 +20,7 @@ typedef struct BenchOptions {
     int64_t tokens; /* read before timing begins; -1: a default for the kind */
     int threads;    /* 0: one per physical core */
     const char *isa;
+    const char *device; /* NULL: as the configuration says */
     bool no_learning;
 } BenchOptions;
 

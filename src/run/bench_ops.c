@@ -27,7 +27,8 @@ typedef struct Shape {
     Dual z;                  /* (R, V) */
     real *norm, *seed, *nll, *rope;
     Dual lse;
-    int32_t *tokens; /* (M) */
+    int32_t *tokens;          /* (M) */
+    double *sum, *lr, *scale; /* (1) */
     size_t elements;
 } Shape;
 
@@ -279,8 +280,7 @@ static Cost run_cross_entropy_dual(Shape *s)
 
 static Cost run_log_sum_exp(Shape *s)
 {
-    double sum;
-    s->be->ops->log_sum_exp(s->be, &sum, s->z.v, s->V);
+    s->be->ops->log_sum_exp(s->be, s->sum, s->z.v, s->V);
     return moved(s->V);
 }
 
@@ -312,13 +312,13 @@ static Cost run_copy_rows(Shape *s)
 
 static Cost run_inner_sgd(Shape *s)
 {
-    s->be->ops->inner_sgd_forward(s->be, s->p[0], s->seed, s->p[1], s->p[2], 1, s->P, 1e-3, 1);
+    s->be->ops->inner_sgd_forward(s->be, s->p[0], s->seed, s->p[1], s->p[2], 1, s->P, s->lr, 1);
     return moved(3.0 * (double)s->P);
 }
 
 static Cost run_inner_sgd_back(Shape *s)
 {
-    s->be->ops->inner_sgd_backward(s->be, s->p[0], s->p[1], s->p[2], s->norm, 1, s->P, 1e-3, 1);
+    s->be->ops->inner_sgd_backward(s->be, s->p[0], s->p[1], s->p[2], s->norm, 1, s->P, s->lr, 1);
     return moved(3.0 * (double)s->P);
 }
 
@@ -330,15 +330,14 @@ static Cost run_adamw(Shape *s)
                             .eps = 1e-8,
                             .correction1 = 1,
                             .correction2 = 1,
-                            .scale = 1};
+                            .scale = s->scale};
     s->be->ops->adamw(s->be, s->p[0], s->p[1], s->p[2], s->p[3], s->P, &step);
     return moved(7.0 * (double)s->P);
 }
 
 static Cost run_sum_squares(Shape *s)
 {
-    double sum;
-    s->be->ops->sum_squares(s->be, &sum, s->p[3], s->P);
+    s->be->ops->sum_squares(s->be, s->sum, s->p[3], s->P);
     return moved((double)s->P);
 }
 
@@ -406,6 +405,10 @@ static void shape_layout(Shape *s, real *memory)
     s->seed = arena_take(&a, M);
     s->nll = arena_take(&a, M);
     s->rope = arena_take(&a, M * (size_t)s->D);
+    s->tokens = arena_take_ids(&a, M);
+    s->sum = arena_take_doubles(&a, 1);
+    s->lr = arena_take_doubles(&a, 1);
+    s->scale = arena_take_doubles(&a, 1);
     s->elements = a.used;
 }
 
@@ -427,33 +430,46 @@ static Shape shape_of(Backend *be, const ModelConfig *c)
 /* Positive, so that second moments are; small, so that sums of many stay small. */
 static void shape_fill(Shape *s, real *memory, double theta)
 {
+    const double lr = 1e-3, scale = 1;
+    real piece[1 << 10];
     Rng rng;
     rng_seed(&rng, 1, 0);
-    for (size_t i = 0; i < s->elements; i++) memory[i] = (real)(0.1 * rng_uniform(&rng));
-    for (int i = 0; i < s->M; i++) s->tokens[i] = (int32_t)rng_below(&rng, (uint64_t)s->V);
+    for (size_t done = 0, n; done < s->elements; done += n) {
+        n = s->elements - done < ARRAY_LEN(piece) ? s->elements - done : ARRAY_LEN(piece);
+        for (size_t i = 0; i < n; i++) piece[i] = (real)(0.1 * rng_uniform(&rng));
+        backend_upload(s->be, memory + done, piece, n);
+    }
+    for (int i = 0; i < s->M; i++) {
+        int32_t token = (int32_t)rng_below(&rng, (uint64_t)s->V);
+        backend_upload_ids(s->be, s->tokens + i, &token, 1);
+    }
+    backend_upload_doubles(s->be, s->lr, &lr, 1);
+    backend_upload_doubles(s->be, s->scale, &scale, 1);
     s->be->ops->rope_table(s->be, s->rope, 0, s->M, s->D, theta);
 }
 
 /* The fastest of at least some calls, after one that is not counted. */
-static OpResult row_time(Shape *s, const Row *row, const OpsResult *peaks)
+static int row_time(OpResult *r, Shape *s, const Row *row, const OpsResult *peaks, Err *err)
 {
     enum { LEAST_CALLS = 5 };
     const double least_seconds = 0.05;
     double best = 0, total = 0;
     Cost cost = row->run(s);
+    TRY(backend_wait(s->be, err));
     for (int i = 0; i < LEAST_CALLS || total < least_seconds; i++) {
         double began = time_now();
         row->run(s);
+        TRY(backend_wait(s->be, err));
         double seconds = time_now() - began;
         if (i == 0 || seconds < best) best = seconds;
         total += seconds;
     }
-    OpResult r = {.name = row->name,
-                  .seconds = best,
-                  .gflops = cost.flops / best / 1e9,
-                  .gbs = cost.bytes / best / 1e9};
-    r.share = cost.flops > 0 ? r.gflops / peaks->peak_gflops : r.gbs / peaks->peak_gbs;
-    return r;
+    *r = (OpResult){.name = row->name,
+                    .seconds = best,
+                    .gflops = cost.flops / best / 1e9,
+                    .gbs = cost.bytes / best / 1e9};
+    r->share = cost.flops > 0 ? r->gflops / peaks->peak_gflops : r->gbs / peaks->peak_gbs;
+    return 0;
 }
 
 int bench_ops_run(OpsResult *out, Backend *be, const Config *cfg, Err *err)
@@ -471,11 +487,11 @@ int bench_ops_run(OpsResult *out, Backend *be, const Config *cfg, Err *err)
                        .n = ARRAY_LEN(rows)};
     snprintf(out->shape, sizeof out->shape, "%s", cfg->model.name);
     real *memory = backend_alloc(be, s.elements);
-    s.tokens = mem_alloc((size_t)s.M * sizeof *s.tokens);
     shape_layout(&s, memory);
     shape_fill(&s, memory, cfg->model.rope_theta);
-    for (int i = 0; i < out->n; i++) out->op[i] = row_time(&s, &rows[i], out);
-    mem_free(s.tokens);
+    int status = 0;
+    for (int i = 0; i < out->n && status == 0; i++)
+        status = row_time(&out->op[i], &s, &rows[i], out, err);
     backend_free(be, memory, s.elements);
-    return 0;
+    return status;
 }

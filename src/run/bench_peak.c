@@ -57,7 +57,7 @@ double bench_peak_bf16(Backend *be)
 
 double bench_peak_of(Backend *be)
 {
-    double bf16 = be->gemm_cache ? bench_peak_bf16(be) : 0;
+    double bf16 = be->bf16_native ? bench_peak_bf16(be) : 0;
     return bf16 > 0 ? bf16 : bench_peak_products(be);
 }
 

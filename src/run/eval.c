@@ -64,9 +64,10 @@ static int names_set(Eval *e, Err *err)
     return 0;
 }
 
-static int model_open(const EvalModel *em, int threads, Backend **be, Model **m, Err *err)
+static int model_open(const EvalModel *em, const EvalOptions *options, Backend **be, Model **m,
+                      Err *err)
 {
-    BackendOptions o = {.threads = threads, .bf16 = em->bf16};
+    BackendOptions o = {.device = options->device, .threads = options->threads, .bf16 = em->bf16};
     *m = NULL;
     TRY(backend_open(be, &o, err));
     return model_load(m, *be, em->dir, NULL, 0, err);
@@ -80,7 +81,7 @@ static int model_check(Eval *e, EvalModel *em, Err *err)
     const char *compute = e->options.compute;
     if (!dir_exists(em->dir))
         return err_set(err, "there is no model folder %s: check the path", em->dir);
-    int status = model_open(em, e->options.threads, &be, &m, err);
+    int status = model_open(em, &e->options, &be, &m, err);
     if (status == 0) {
         em->cfg = m->cfg;
         em->learns = model_learns(m);
@@ -227,7 +228,7 @@ static int model_score(Eval *e, int model, Err *err)
 {
     Backend *be = NULL;
     Model *m = NULL;
-    int status = model_open(&e->models[model], e->options.threads, &be, &m, err);
+    int status = model_open(&e->models[model], &e->options, &be, &m, err);
     for (int i = 0; status == 0 && i < e->n_columns; i++)
         if (e->columns[i].model == model) status = eval_score(e, &e->columns[i], m, err);
     model_free(m);

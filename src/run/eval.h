@@ -26,6 +26,7 @@ typedef struct EvalOptions {
     int batch;                         /* 0: training.eval_batch_size, less where memory is short */
     const char *out;                   /* folder for files, or NULL */
     int threads;                       /* 0: one per physical core */
+    const char *device;                /* NULL: the CPU; or "cuda:N" */
     const char *compute;               /* NULL: as in the model's config; "fp32", "bf16" */
 } EvalOptions;
 

@@ -112,7 +112,8 @@ static int weights_find(EvalMode *e, Err *err)
 
 static int machine_open(EvalMode *e, const TrainOptions *options, Err *err)
 {
-    BackendOptions o = {.threads = options->threads,
+    BackendOptions o = {.device = config_device(&e->cfg, options->device),
+                        .threads = options->threads,
                         .bf16 = e->cfg.model.compute_dtype == COMPUTE_BF16};
     TRY(backend_open(&e->be, &o, err));
     bf16_tell(backend_bf16_emulated(e->be));

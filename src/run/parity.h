@@ -72,6 +72,7 @@ typedef struct ParityOptions {
     int compute; /* ComputeType */
     int threads; /* 0: one per physical core */
     const char *isa;
+    const char *device; /* NULL: the CPU */
 } ParityOptions;
 
 /* Fills arrays (keys of the reference) and scalars ("outer_loss", "steps[1].lr", ...), both empty

@@ -201,8 +201,10 @@ static int runner_open(Runner *r, const ParityOptions *o, Err *err)
     Config cfg = r->c->cfg;
     cfg.model.compute_dtype = o->compute;
     TRY(config_check(&cfg, err));
-    BackendOptions options = {
-        .threads = o->threads, .bf16 = o->compute == COMPUTE_BF16, .isa = o->isa};
+    BackendOptions options = {.device = o->device,
+                              .threads = o->threads,
+                              .bf16 = o->compute == COMPUTE_BF16,
+                              .isa = o->isa};
     TRY(backend_open(&r->be, &options, err));
     bf16_tell(backend_bf16_emulated(r->be));
     TRY(model_create(&r->m, r->be, &cfg, err));

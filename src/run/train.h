@@ -11,6 +11,7 @@
 
 typedef struct TrainOptions {
     int threads;            /* 0: one per physical core */
+    const char *device;     /* NULL: as the configuration says */
     bool fresh;             /* move an old run of this name aside instead of going on from it */
     const char *again;      /* the command that goes on from an interruption, for messages */
     const char *folder;     /* of the run, NULL: as training.exp_dir, exp_folder and exp_name say */

@@ -5,31 +5,17 @@
 #include "model/config_table.h"
 #include "run/train_state.h"
 
-/* Keys of training.* that leave every number of the run as it is. The data set has a digest of its
+/* Keys that leave every number of the run as it is. The data set has a digest of its
  * own, so its folder may move. */
-static const char *const free_keys[] = {"training.total_steps",
-                                        "training.break_step",
-                                        "training.save_milestone_freq",
-                                        "training.inner_remat_freq",
-                                        "training.dataset_path",
-                                        "training.dataset_name",
-                                        "training.tokenizer_name",
-                                        "training.checkpoint_path",
-                                        "training.exp_dir",
-                                        "training.exp_folder",
-                                        "training.exp_name",
-                                        "training.resume_exp_name",
-                                        "training.resume_step",
-                                        "training.load_part",
-                                        "training.eval_mode",
-                                        "training.eval_split",
-                                        "training.eval_batch_size",
-                                        "training.eval_freq",
-                                        "training.eval_sequences",
-                                        "training.log_wandb",
-                                        "training.wandb_entity",
-                                        "training.wandb_project",
-                                        "model.name"};
+static const char *const free_keys[] = {
+    "training.total_steps",      "training.break_step",      "training.save_milestone_freq",
+    "training.inner_remat_freq", "training.dataset_path",    "training.dataset_name",
+    "training.tokenizer_name",   "training.checkpoint_path", "training.exp_dir",
+    "training.exp_folder",       "training.exp_name",        "training.resume_exp_name",
+    "training.resume_step",      "training.load_part",       "training.eval_mode",
+    "training.eval_split",       "training.eval_batch_size", "training.eval_freq",
+    "training.eval_sequences",   "training.log_wandb",       "training.wandb_entity",
+    "training.wandb_project",    "backend.backend",          "model.name"};
 
 static bool key_is_free(const char *name)
 {

@@ -21,7 +21,8 @@ int64_t trainer_end(const Trainer *t)
 
 static int machine_open(Trainer *t, const TrainOptions *options, Err *err)
 {
-    BackendOptions o = {.threads = options->threads,
+    BackendOptions o = {.device = config_device(&t->cfg, options->device),
+                        .threads = options->threads,
                         .bf16 = t->cfg.model.compute_dtype == COMPUTE_BF16};
     TRY(backend_open(&t->be, &o, err));
     bf16_tell(backend_bf16_emulated(t->be));

@@ -108,10 +108,10 @@ static void attention_call(Backend *be, const OpCase *c, Dual y, const Dual *in)
     size_t queries = product(c->B, c->H, c->R);
     Dual lse = {reals(queries), reals(queries)};
     attention_run(be, c, y, in, lse, &w);
-    free(lse.v);
-    free(lse.t);
-    free((real *)w.k);
-    free((real *)w.v);
+    shared_free(lse.v);
+    shared_free(lse.t);
+    shared_free((real *)w.k);
+    shared_free((real *)w.v);
 }
 
 static void attention_back_call(Backend *be, const OpCase *c, const Dual *din, Dual dy,
@@ -133,18 +133,19 @@ static void attention_back_call(Backend *be, const OpCase *c, const Dual *din, D
         exchange_rows(c, g.dv, din[4].t, din[2].t, false);
     }
     be->ops->attention_backward(be, din[0], &g, dy, y, lse, in[0], &w, c->B, c->R, c->H, c->C);
+    settle();
     if (dy.t) {
         exchange_rows(c, g.dk, din[3].t, din[1].t, true);
         exchange_rows(c, g.dv, din[4].t, din[2].t, true);
     }
-    free(lse.v);
-    free(lse.t);
-    free(y.v);
-    free(y.t);
-    free(g.dk);
-    free(g.dv);
-    free((real *)w.k);
-    free((real *)w.v);
+    shared_free(lse.v);
+    shared_free(lse.t);
+    shared_free(y.v);
+    shared_free(y.t);
+    shared_free(g.dk);
+    shared_free(g.dv);
+    shared_free((real *)w.k);
+    shared_free((real *)w.v);
 }
 
 static const Op op_attention = {.name = "attention",

@@ -47,10 +47,40 @@ typedef struct Arrays { /* one array per input */
     real *a[MAX_IN];
 } Arrays;
 
+/* The machine that the operations run on. Their arrays lie where it and the host reach them. */
+static Backend *machine;
+
+enum { SHARED_HEAD = 16 }; /* elements in front of an array, the first its size */
+
 static real *reals(size_t n)
 {
-    real *p = calloc(n ? n : 1, sizeof *p);
-    CHECK(p, "out of memory");
+    real *p = backend_alloc_shared(machine, n + SHARED_HEAD);
+    p[0] = (real)n;
+    return p + SHARED_HEAD;
+}
+
+static int32_t *ids(size_t n)
+{
+    return (int32_t *)(void *)reals(reals_for(n * sizeof(int32_t)));
+}
+
+static void shared_free(void *array)
+{
+    real *p = array;
+    if (p) backend_free(machine, p - SHARED_HEAD, (size_t)p[-SHARED_HEAD] + SHARED_HEAD);
+}
+
+/* Until the host may read what operations have written. */
+static void settle(void)
+{
+    Err err;
+    CHECK(backend_wait(machine, &err) == 0, "%s", err.text);
+}
+
+static double *shared_double(double x)
+{
+    double *p = reals(1);
+    *p = x;
     return p;
 }
 
@@ -71,6 +101,7 @@ static real *copied(const real *x, size_t n)
 static double inner_product(const real *a, const real *b, size_t n)
 {
     double sum = 0;
+    settle();
     for (size_t i = 0; i < n; i++) sum += (double)a[i] * (double)b[i];
     return sum;
 }
@@ -79,6 +110,7 @@ static double inner_product(const real *a, const real *b, size_t n)
 static double relative_error(const real *a, const real *b, size_t n)
 {
     double worst = 0, scale = 1e-3;
+    settle();
     for (size_t i = 0; i < n; i++) {
         double d = fabs((double)a[i] - (double)b[i]);
         if (!(d <= worst)) worst = isfinite(d) ? d : INFINITY;
@@ -113,7 +145,7 @@ static Arrays arrays_random(const size_t *n, int count, Rng *rng)
 
 static void arrays_free(Arrays *x)
 {
-    for (int i = 0; i < MAX_IN; i++) free(x->a[i]);
+    for (int i = 0; i < MAX_IN; i++) shared_free(x->a[i]);
 }
 
 /* x + h t, as a new set; bits: the inputs that move. */
@@ -159,7 +191,7 @@ static real *reference_derivative(const Bench *b, unsigned bits)
         for (size_t i = 0; i < b->n_out; i++) sum[i] += (real)(fd_weight[k] / fd_step) * y[i];
         arrays_free(&moved);
     }
-    free(y);
+    shared_free(y);
     return sum;
 }
 
@@ -171,8 +203,8 @@ static void check_value(const Bench *b)
     b->c->op->forward(b->be, b->c, y, in);
     b->c->op->reference(b->c, b->x.a, want);
     expect_below(b->c, "forward", relative_error(y.v, want, b->n_out), 1e-12);
-    free(y.v);
-    free(want);
+    shared_free(y.v);
+    shared_free(want);
 }
 
 /* Gradients of all inputs by the plain backward. slot 0: as the value, 1: as the tangent. Inputs
@@ -228,7 +260,7 @@ static void check_gradient(Bench *b)
         if (!(op->constant >> i & 1))
             expect_below(b->c, "value slot = plain tangent slot",
                          relative_error(gv.a[i], g.a[i], g.n[i]), 1e-13);
-        free(jt);
+        shared_free(jt);
     }
     arrays_free(&g);
     arrays_free(&gv);
@@ -248,9 +280,9 @@ static void check_tangent(Bench *b, unsigned bits)
     double left = inner_product(b->dy, y.t, b->n_out), right = weighted_sum(&g, &b->xt, bits);
     expect_below(b->c, "adjoint identity", fabs(left - right) / scale_of(&g), 1e-12);
     arrays_free(&g);
-    free(want);
-    free(y.v);
-    free(y.t);
+    shared_free(want);
+    shared_free(y.v);
+    shared_free(y.t);
 }
 
 /* d plain gradient / d step along the tangents in `bits` and along dyt. */
@@ -267,7 +299,7 @@ static Arrays gradient_derivative(Bench *b, unsigned bits)
                 sum.a[i][j] += (real)(fd_weight[k] / fd_step) * g.a[i][j];
         arrays_free(&moved);
         arrays_free(&g);
-        free(dy);
+        shared_free(dy);
     }
     return sum;
 }
@@ -325,8 +357,8 @@ static void check_case(Backend *be, const OpCase *c)
     }
     arrays_free(&b.x);
     arrays_free(&b.xt);
-    free(b.dy);
-    free(b.dyt);
+    shared_free(b.dy);
+    shared_free(b.dyt);
 }
 
 #endif

@@ -192,8 +192,8 @@ static void rope_turn(Backend *be, const OpCase *c, real *to, const real *from, 
     expect_below(c, "turned back", relative_error(to, from, (size_t)c->B * dense), 1e-13);
     be->ops->copy_rows(be, to, dense, x, wide, c->B, c->R, c->H * c->C);
 done:
-    free(table);
-    free(x);
+    shared_free(table);
+    shared_free(x);
 }
 
 static void rope_call(Backend *be, const OpCase *c, Dual y, const Dual *in)
@@ -234,29 +234,29 @@ static void embed_sizes(const OpCase *c, size_t *in, size_t *out)
 
 static void embed_reference(const OpCase *c, real *const *in, real *out)
 {
-    int32_t *tokens = calloc((size_t)c->R, sizeof *tokens);
+    int32_t *tokens = ids((size_t)c->R);
     embed_tokens(c, tokens);
     for (int i = 0; i < c->R; i++)
         for (int k = 0; k < c->C; k++) out[i * c->C + k] = in[0][tokens[i] * c->C + k];
-    free(tokens);
+    shared_free(tokens);
 }
 
 static void embed_call(Backend *be, const OpCase *c, Dual y, const Dual *in)
 {
-    int32_t *tokens = calloc((size_t)c->R, sizeof *tokens);
+    int32_t *tokens = ids((size_t)c->R);
     embed_tokens(c, tokens);
     be->ops->embed_forward(be, y.v, tokens, in[0].v, c->R, c->C);
-    free(tokens);
+    shared_free(tokens);
 }
 
 static void embed_back_call(Backend *be, const OpCase *c, const Dual *din, Dual dy, const Dual *in)
 {
     (void)in;
-    int32_t *tokens = calloc((size_t)c->R, sizeof *tokens);
+    int32_t *tokens = ids((size_t)c->R);
     embed_tokens(c, tokens);
     if (dy.v) be->ops->embed_backward(be, din[0].v, tokens, dy.v, c->R, c->C);
     if (dy.t) be->ops->embed_backward(be, din[0].t, tokens, dy.t, c->R, c->C);
-    free(tokens);
+    shared_free(tokens);
 }
 
 static const Op op_embed = {.name = "embed",
@@ -297,10 +297,10 @@ static void cross_entropy_reference(const OpCase *c, real *const *in, real *out)
 
 static void cross_entropy_run(Backend *be, const OpCase *c, real *nll, Dual z, Dual seed)
 {
-    int32_t *target = calloc((size_t)c->R, sizeof *target);
+    int32_t *target = ids((size_t)c->R);
     targets_of(c, target, c->R);
     be->ops->cross_entropy(be, nll, z, seed, target, c->R, c->N);
-    free(target);
+    shared_free(target);
 }
 
 static void cross_entropy_call(Backend *be, const OpCase *c, Dual y, const Dual *in)
@@ -315,11 +315,12 @@ static void cross_entropy_back_call(Backend *be, const OpCase *c, const Dual *di
     real *nll = reals((size_t)c->R);
     Dual z = {copied(in[0].v, n), in[0].t ? copied(in[0].t, n) : NULL};
     cross_entropy_run(be, c, nll, z, dy);
+    settle();
     if (din[0].v) memcpy(din[0].v, z.v, n * sizeof *z.v);
     if (din[0].t) memcpy(din[0].t, z.t ? z.t : z.v, n * sizeof *z.v);
-    free(nll);
-    free(z.v);
-    free(z.t);
+    shared_free(nll);
+    shared_free(z.v);
+    shared_free(z.t);
 }
 
 static const Op op_cross_entropy = {.name = "cross entropy",
@@ -353,7 +354,7 @@ static void head_reference(const OpCase *c, real *const *in, real *out)
         }
         out[row] = nll_reference(z, (5 * row + 3) % c->N, c->N);
     }
-    free(z);
+    shared_free(z);
 }
 
 static void head_run(Backend *be, const OpCase *c, real *nll, const Dual *din, Dual dy,
@@ -361,7 +362,7 @@ static void head_run(Backend *be, const OpCase *c, real *nll, const Dual *din, D
 {
     int rows = 2 * c->H;
     size_t weights = product(1, c->C, c->N);
-    int32_t *target = calloc(product(c->B, c->R, 1), sizeof *target);
+    int32_t *target = ids(product(c->B, c->R, 1));
     targets_of(c, target, c->B * c->R);
     Head h = {.B = c->B,
               .M = c->R,
@@ -381,9 +382,9 @@ static void head_run(Backend *be, const OpCase *c, real *nll, const Dual *din, D
         h.dw = param_in(c, din[1], weights);
     }
     head_loss(be, &h);
-    free(target);
-    free(h.logits);
-    free(h.stack);
+    shared_free(target);
+    shared_free(h.logits);
+    shared_free(h.stack);
 }
 
 static void head_call(Backend *be, const OpCase *c, Dual y, const Dual *in)
@@ -395,7 +396,7 @@ static void head_back_call(Backend *be, const OpCase *c, const Dual *din, Dual d
 {
     real *nll = reals(product(c->B, c->R, 1));
     head_run(be, c, nll, din, dy, in);
-    free(nll);
+    shared_free(nll);
 }
 
 static const Op op_head = {.name = "head",
@@ -431,13 +432,16 @@ static void inner_sgd_reference(const OpCase *c, real *const *in, real *out)
 static void inner_sgd_call(Backend *be, const OpCase *c, Dual y, const Dual *in)
 {
     real *norm = reals((size_t)c->B);
-    be->ops->inner_sgd_forward(be, y.v, norm, in[0].v, in[1].v, c->B, (size_t)c->C, c->lr, c->clip);
+    double *lr = shared_double(c->lr);
+    be->ops->inner_sgd_forward(be, y.v, norm, in[0].v, in[1].v, c->B, (size_t)c->C, lr, c->clip);
+    settle();
     for (int b = 0; b < c->B; b++) {
         const real *g = in[1].v + b * c->C;
         expect_below(c, "norm", fabs((double)norm[b] - sqrt(inner_product(g, g, (size_t)c->C))),
                      1e-12);
     }
-    free(norm);
+    shared_free(norm);
+    shared_free(lr);
 }
 
 static void inner_sgd_back_call(Backend *be, const OpCase *c, const Dual *din, Dual dy,
@@ -445,13 +449,14 @@ static void inner_sgd_back_call(Backend *be, const OpCase *c, const Dual *din, D
 {
     size_t n = product(c->B, 1, c->C);
     real *norm = reals((size_t)c->B), *next = reals(n);
+    double *lr = shared_double(c->lr);
     real *v = dy.v ? dy.v : dy.t, *dw = dy.v ? din[0].v : din[0].t, *u = dy.v ? din[1].v : din[1].t;
-    be->ops->inner_sgd_forward(be, next, norm, in[0].v, in[1].v, c->B, (size_t)c->C, c->lr,
-                               c->clip);
-    be->ops->inner_sgd_backward(be, u, v, in[1].v, norm, c->B, (size_t)c->C, c->lr, c->clip);
+    be->ops->inner_sgd_forward(be, next, norm, in[0].v, in[1].v, c->B, (size_t)c->C, lr, c->clip);
+    be->ops->inner_sgd_backward(be, u, v, in[1].v, norm, c->B, (size_t)c->C, lr, c->clip);
     memcpy(dw, v, n * sizeof *v);
-    free(norm);
-    free(next);
+    shared_free(norm);
+    shared_free(next);
+    shared_free(lr);
 }
 
 static const Op op_inner_sgd = {.name = "inner sgd",

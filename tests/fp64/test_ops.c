@@ -76,13 +76,13 @@ static const OpCase table[] = {
     {.op = &op_attention, .B = 1, .R = 67, .C = 2, .H = 2, .past = 30, .local = 66, .position = 30},
 };
 
+/* The CPU, or the device that TTT_TEST_DEVICE names. */
 static Backend *open_backend(void)
 {
-    Backend *be = NULL;
     Err err;
-    BackendOptions options = {.threads = 2};
-    if (backend_open(&be, &options, &err) < 0) fail_msg("%s", err.text);
-    return be;
+    BackendOptions options = {.threads = 2, .device = getenv("TTT_TEST_DEVICE")};
+    if (backend_open(&machine, &options, &err) < 0) fail_msg("%s", err.text);
+    return machine;
 }
 
 static void test_table(void **state)
@@ -99,7 +99,8 @@ static void test_rope_far(void **state)
     enum { D = 32, M = 9 };
     Backend *be = *state;
     const int64_t far = 20000001; /* more than float32 counts to */
-    real near_table[M * D], far_table[M * D], q[D], k[D], turned_q[D], turned_k[D];
+    real *near_table = reals(M * D), *far_table = reals(M * D);
+    real *q = reals(D), *k = reals(D), *turned_q = reals(D), *turned_k = reals(D);
     Rng rng;
     rng_seed(&rng, 3, 1);
     for (int i = 0; i < D; i++) {
@@ -123,31 +124,47 @@ static void test_rope_far(void **state)
             assert_true(fabsl(sinl(angle) - (long double)far_table[m * D + i + 1]) < 3e-8L);
         }
     }
+    real *const all[] = {near_table, far_table, q, k, turned_q, turned_k};
+    for (int i = 0; i < ARRAY_LEN(all); i++) shared_free(all[i]);
 }
 
 static void test_loss_seeds(void **state)
 {
     Backend *be = *state;
-    const int32_t target[3 * 4] = {5, 1, 7, 1, 1, 1, 1, 1, 2, 3, 4, 0};
+    const int32_t values[3 * 4] = {5, 1, 7, 1, 1, 1, 1, 1, 2, 3, 4, 0};
+    int32_t *target = ids(3 * 4);
+    memcpy(target, values, sizeof values);
     const real want[3 * 4] = {1.5, 0, 1.5, 0, 0, 0, 0, 0, 0.75, 0.75, 0.75, 0.75};
-    real seeds[3 * 4];
+    real *seeds = reals(3 * 4);
     be->ops->loss_seeds(be, seeds, target, 3, 4, 1, 3);
     assert_true(relative_error(seeds, want, 12) < 1e-15);
     be->ops->loss_seeds(be, seeds, target, 3, 4, -1, 3); /* no BOS: nothing is masked */
+    settle();
     for (int i = 0; i < 12; i++) assert_true(fabs((double)seeds[i] - 0.75) < 1e-15);
+    shared_free(seeds);
+    shared_free(target);
 }
 
 /* Logits far from zero neither overflow nor lose the small ones. */
 static void test_cross_entropy_large(void **state)
 {
     Backend *be = *state;
-    real z[6] = {1000, 998, -1000, -1000, -1001, -1003}, nll[2], seed[2] = {1, 1};
-    const int32_t target[2] = {1, 0};
+    const real logits[6] = {1000, 998, -1000, -1000, -1001, -1003};
+    real *z = copied(logits, 6), *nll = reals(2), *seed = reals(2);
+    int32_t *target = ids(2);
+    seed[0] = seed[1] = 1;
+    target[0] = 1;
+    target[1] = 0;
     be->ops->cross_entropy(be, nll, (Dual){.v = z}, (Dual){.v = seed}, target, 2, 3);
+    settle();
     assert_true(fabs((double)nll[0] - log1p(exp(2.0))) < 1e-12);
     assert_true(fabs((double)nll[1] - log1p(exp(-1.0) + exp(-3.0))) < 1e-12);
     assert_true(fabs((double)z[0] - 1 / (1 + exp(-2.0))) < 1e-12);
     assert_true(z[2] == 0);
+    shared_free(z);
+    shared_free(nll);
+    shared_free(seed);
+    shared_free(target);
 }
 
 static void test_add_and_rows(void **state)
@@ -158,21 +175,27 @@ static void test_add_and_rows(void **state)
     rng_seed(&rng, 5, 0);
     real *a = random_reals(&rng, N), *b = random_reals(&rng, N), *y = random_reals(&rng, N);
     be->ops->add(be, y, a, b, N);
+    settle();
     for (int i = 0; i < N; i++) assert_true(y[i] == a[i] + b[i]);
     dual_add(be, (Dual){y, NULL}, (Dual){.v = a}, (Dual){.v = a}, N);
+    settle();
     for (int i = 0; i < N; i++) assert_true(y[i] == 2 * a[i]);
     dual_add(be, (Dual){.t = y}, (Dual){.t = a}, (Dual){.t = b}, N);
+    settle();
     for (int i = 0; i < N; i++) assert_true(y[i] == a[i] + b[i]);
     dual_add(be, (Dual){.t = y}, (Dual){.v = a}, (Dual){.v = a, .t = b}, N);
+    settle();
     assert_memory_equal(y, b, N * sizeof *y);
     dual_add(be, (Dual){.t = y}, (Dual){.v = a}, (Dual){.v = a}, N);
+    settle();
     for (int i = 0; i < N; i++) assert_true(y[i] == 0);
     for (int i = 0; i < N; i++) y[i] = 7;
     be->ops->copy_rows(be, y, 50, a, 31, 3, 2, 5); /* 10 of each 31 to 10 of each 50 */
+    settle();
     for (int i = 0; i < 150; i++) assert_true(y[i] == (i % 50 < 10 ? a[i / 50 * 31 + i % 50] : 7));
-    free(a);
-    free(b);
-    free(y);
+    shared_free(a);
+    shared_free(b);
+    shared_free(y);
 }
 
 static void test_adamw(void **state)
@@ -183,6 +206,7 @@ static void test_adamw(void **state)
     rng_seed(&rng, 9, 0);
     real *p = random_reals(&rng, N), *mu = reals(N), *nu = reals(N);
     double *want = calloc(3 * N, sizeof *want), *m = want + N, *v = want + 2 * N;
+    double *scale = shared_double(0.5);
     for (int i = 0; i < N; i++) want[i] = (double)p[i];
     for (int t = 1; t <= STEPS; t++) {
         real *g = random_reals(&rng, N);
@@ -193,8 +217,9 @@ static void test_adamw(void **state)
                        .weight_decay = 0.1,
                        .correction1 = 1 - pow(0.9, t),
                        .correction2 = 1 - pow(0.95, t),
-                       .scale = 0.5};
+                       .scale = scale};
         be->ops->adamw(be, p, mu, nu, g, N, &s);
+        settle();
         for (int i = 0; i < N; i++) {
             double gi = 0.5 * (double)g[i];
             m[i] = 0.9 * m[i] + 0.1 * gi;
@@ -202,15 +227,40 @@ static void test_adamw(void **state)
             double step = m[i] / (1 - pow(0.9, t)) / (sqrt(v[i] / (1 - pow(0.95, t))) + 1e-8);
             want[i] -= 0.01 * t * (step + 0.1 * want[i]);
         }
-        free(g);
+        shared_free(g);
     }
     assert_true(relative_error(p, (real *)want, N) < 1e-12);
     assert_true(relative_error(mu, (real *)m, N) < 1e-12);
     assert_true(relative_error(nu, (real *)v, N) < 1e-12);
-    free(p);
-    free(mu);
-    free(nu);
+    *scale = NAN;
+    AdamWStep none = {.lr = 1, .correction1 = 1, .correction2 = 1, .scale = scale};
+    be->ops->adamw(be, p, mu, nu, nu, N, &none); /* a gradient that is no number changes nothing */
+    assert_true(relative_error(p, (real *)want, N) < 1e-12);
+    shared_free(p);
+    shared_free(mu);
+    shared_free(nu);
+    shared_free(scale);
     free(want);
+}
+
+static void test_clip_scale(void **state)
+{
+    Backend *be = *state;
+    double *sums = shared_double(9), *scale = shared_double(0), *norm = shared_double(0);
+    const struct {
+        double sum, clip, norm, scale;
+    } cases[] = {{9, 0, 3, 1}, {9, 2, 3, 2.0 / 3},           {9, 3, 3, 1},
+                 {9, 4, 3, 1}, {INFINITY, 2, INFINITY, NAN}, {NAN, 0, NAN, NAN}};
+    for (int i = 0; i < ARRAY_LEN(cases); i++) {
+        *sums = cases[i].sum;
+        be->ops->clip_scale(be, scale, norm, sums, 1, cases[i].clip);
+        settle();
+        assert_true(isnan(cases[i].scale) ? isnan(*scale) : *scale == cases[i].scale);
+        assert_true(isnan(cases[i].norm) ? isnan(*norm) : *norm == cases[i].norm);
+    }
+    shared_free(sums);
+    shared_free(scale);
+    shared_free(norm);
 }
 
 static void test_sum_squares(void **state)
@@ -220,12 +270,16 @@ static void test_sum_squares(void **state)
     Rng rng;
     rng_seed(&rng, 11, 0);
     real *x = random_reals(&rng, 4096 * 256 + 5);
+    double *sum = shared_double(0);
     for (int i = 0; i < ARRAY_LEN(sizes); i++) {
-        double sum = -1, want = inner_product(x, x, sizes[i]);
-        be->ops->sum_squares(be, &sum, x, sizes[i]);
-        assert_true(fabs(sum - want) <= 1e-11 * want);
+        double want = inner_product(x, x, sizes[i]);
+        *sum = -1;
+        be->ops->sum_squares(be, sum, x, sizes[i]);
+        settle();
+        assert_true(fabs(*sum - want) <= 1e-11 * want);
     }
-    free(x);
+    shared_free(sum);
+    shared_free(x);
 }
 
 static void test_log_sum_exp(void **state)
@@ -236,19 +290,21 @@ static void test_log_sum_exp(void **state)
     Rng rng;
     rng_seed(&rng, 13, 0);
     real *z = random_reals(&rng, V);
+    double *got = shared_double(0);
     z[4096] = -INFINITY;
     for (int i = 0; i < ARRAY_LEN(sizes); i++) {
         for (int shift = -2000; shift <= 2000; shift += 2000) { /* exp of it is no number */
             long double sum = 0;
-            double got;
             for (int j = 0; j < sizes[i]; j++) sum += expl((long double)z[j]);
             for (int j = 0; j < sizes[i]; j++) z[j] += (real)shift;
-            be->ops->log_sum_exp(be, &got, z, sizes[i]);
+            be->ops->log_sum_exp(be, got, z, sizes[i]);
+            settle();
             for (int j = 0; j < sizes[i]; j++) z[j] -= (real)shift;
-            assert_true(fabsl((long double)got - logl(sum) - shift) < 1e-10L);
+            assert_true(fabsl((long double)*got - logl(sum) - shift) < 1e-10L);
         }
     }
-    free(z);
+    shared_free(z);
+    shared_free(got);
 }
 
 int main(void)
@@ -257,7 +313,8 @@ int main(void)
         cmocka_unit_test(test_table),        cmocka_unit_test(test_rope_far),
         cmocka_unit_test(test_loss_seeds),   cmocka_unit_test(test_cross_entropy_large),
         cmocka_unit_test(test_add_and_rows), cmocka_unit_test(test_adamw),
-        cmocka_unit_test(test_sum_squares),  cmocka_unit_test(test_log_sum_exp),
+        cmocka_unit_test(test_sum_squares),  cmocka_unit_test(test_clip_scale),
+        cmocka_unit_test(test_log_sum_exp),
     };
     Backend *be = open_backend();
     for (int i = 0; i < ARRAY_LEN(tests); i++) ((struct CMUnitTest *)tests)[i].initial_state = be;

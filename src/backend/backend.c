@@ -1,0 +1,135 @@
+/* The interface's one implementation: each call goes to the machine's table. */
+#include "backend/backend.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/bf16_copy.h" // defines: bf16_copies_free
+#include "backend/machine.h"
+#include "backend/profile.h" // defines: profile_begin, profile_end
+
+static const Machine *machine_of(const char *device, Err *err)
+{
+    if (!device || strcmp(device, "cpu") == 0) return &machine_cpu;
+    if (strncmp(device, "cuda", 4) == 0) return cuda_module_machine(err);
+    err_set(err, "device '%s' is not known; it is cpu, cuda, or cuda:N for the N-th GPU", device);
+    return NULL;
+}
+
+int backend_open(Backend **out, const BackendOptions *options, Err *err)
+{
+    const Machine *machine = machine_of(options->device, err);
+    if (!machine) return -1;
+    Backend *be = calloc(1, sizeof *be);
+    CHECK(be, "out of memory");
+    be->machine = machine;
+    be->bf16 = options->bf16;
+    if (machine->open(be, options, err) < 0) {
+        free(be);
+        return -1;
+    }
+    *out = be;
+    return 0;
+}
+
+void backend_close(Backend *be)
+{
+    if (!be) return;
+    bf16_copies_free(be);
+    be->machine->close(be);
+    free(be);
+}
+
+bool backend_bf16_emulated(const Backend *be)
+{
+    return be->bf16 && !be->bf16_native;
+}
+
+static size_t bytes_of(size_t n)
+{
+    CHECK(n < SIZE_MAX / 2 / sizeof(real), "%zu elements overflow", n);
+    return n * sizeof(real);
+}
+
+real *backend_alloc(Backend *be, size_t n)
+{
+    return be->machine->alloc(be, bytes_of(n), false);
+}
+
+real *backend_alloc_shared(Backend *be, size_t n)
+{
+    return be->machine->alloc(be, bytes_of(n), true);
+}
+
+void backend_free(Backend *be, real *p, size_t n)
+{
+    be->machine->free(be, p, bytes_of(n));
+}
+
+void backend_zero(Backend *be, real *p, size_t n)
+{
+    be->machine->zero(be, p, bytes_of(n));
+}
+
+void backend_copy(Backend *be, real *to, const real *from, size_t n)
+{
+    be->machine->copy(be, to, from, bytes_of(n));
+}
+
+void backend_upload(Backend *be, real *to, const real *host, size_t n)
+{
+    be->machine->upload(be, to, host, bytes_of(n));
+}
+
+void backend_download(Backend *be, real *host, const real *from, size_t n)
+{
+    be->machine->download(be, host, from, bytes_of(n));
+}
+
+void backend_upload_ids(Backend *be, int32_t *to, const int32_t *host, size_t n)
+{
+    be->machine->upload(be, to, host, n * sizeof *to);
+}
+
+void backend_upload_doubles(Backend *be, double *to, const double *host, size_t n)
+{
+    be->machine->upload(be, to, host, n * sizeof *to);
+}
+
+void backend_download_doubles(Backend *be, double *host, const double *from, size_t n)
+{
+    be->machine->download(be, host, from, n * sizeof *host);
+}
+
+int backend_wait(Backend *be, Err *err)
+{
+    return be->machine->wait(be, err);
+}
+
+size_t backend_memory_left(Backend *be)
+{
+    return be->machine->memory_left(be);
+}
+
+static void product(Backend *be, const Gemm *g)
+{
+    if (g->M == 0 || g->N == 0 || g->count == 0) return;
+    double began = profile_begin(be);
+    be->machine->gemm(be, g);
+    profile_end(be, PROFILE_GEMM, began);
+}
+
+void gemm(Backend *be, Trans ta, Trans tb, int M, int N, int K, real alpha, const real *A, int lda,
+          const real *B, int ldb, real beta, real *C, int ldc)
+{
+    Gemm g = {ta, tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc, .count = 1};
+    product(be, &g);
+}
+
+void gemm_batch(Backend *be, int count, Trans ta, Trans tb, int M, int N, int K, const real *A,
+                size_t step_a, const real *B, size_t step_b, real beta, real *C, size_t step_c)
+{
+    Gemm g = {ta,         tb,   M, N, K,     1,      A,      ta ? M : K, B,
+              tb ? K : N, beta, C, N, count, step_a, step_b, step_c};
+    product(be, &g);
+}

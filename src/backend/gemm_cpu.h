@@ -1,0 +1,12 @@
+/* The CPU's products and roundings, as machine.h has them. */
+#ifndef TTT_BACKEND_GEMM_CPU_H
+#define TTT_BACKEND_GEMM_CPU_H
+
+#include <stdint.h>
+
+#include "backend/backend.h"
+
+void gemm_cpu(Backend *be, const Gemm *g);
+void round_bf16_cpu(Backend *be, uint16_t *to, const real *x, size_t n);
+
+#endif

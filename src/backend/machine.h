@@ -1,0 +1,36 @@
+/* What a kind of machine brings to a backend: one table each, cpu.c's and that of the CUDA module
+ * (cuda.cu), which backend.h's functions call. Memory is counted in bytes here. */
+#ifndef TTT_BACKEND_MACHINE_H
+#define TTT_BACKEND_MACHINE_H
+
+#include <stdint.h>
+
+#include "backend/backend.h"
+
+typedef struct Machine {
+    /* Sets ops, isa, threads, bf16_native and what is the machine's own. On failure nothing is
+     * left. */
+    int (*open)(Backend *be, const BackendOptions *options, Err *err);
+    void (*close)(Backend *be);
+    /* Zeroed, aligned to 64 bytes or more. shared: the host may read and write it too (tests). */
+    void *(*alloc)(Backend *be, size_t bytes, bool shared);
+    void (*free)(Backend *be, void *p, size_t bytes);
+    void (*zero)(Backend *be, void *p, size_t bytes);
+    void (*copy)(Backend *be, void *to, const void *from, size_t bytes);
+    void (*upload)(Backend *be, void *to, const void *host, size_t bytes);
+    void (*download)(Backend *be, void *host, const void *from, size_t bytes);
+    int (*wait)(Backend *be, Err *err);       /* see backend_wait */
+    size_t (*memory_left)(Backend *be);       /* see backend_memory_left */
+    void (*gemm)(Backend *be, const Gemm *g); /* see gemm_batch; count 1 or more */
+    void (*round_bf16)(Backend *be, uint16_t *to, const real *x, size_t n); /* nearest, even */
+} Machine;
+
+extern const Machine machine_cpu;
+
+/* The CUDA module's entry. */
+const Machine *ttt_cuda_machine(void);
+
+/* cuda_module.c: that of the module beside the program; NULL with one line why there is none. */
+const Machine *cuda_module_machine(Err *err);
+
+#endif
