@@ -104,7 +104,9 @@ function(emulate target)
   set_target_properties(${target} PROPERTIES CXX_VISIBILITY_PRESET hidden LINKER_LANGUAGE CXX)
 endfunction()
 
-# --- the modules ---
+# --- the modules: one name of theirs is seen, so that nothing of cudart or C++ meets the program's ---
+set(MODULE_NAMES ${CMAKE_BINARY_DIR}/cuda_module.map)
+file(WRITE ${MODULE_NAMES} "{ global: ttt_cuda_machine; local: *; };\n")
 foreach(precision fp32 fp64)
   # What of the program's C a module needs; its names stay inside, beside the program's own.
   add_library(cuda_c_${precision} OBJECT ${CUDA_C_SOURCES})
@@ -126,7 +128,8 @@ foreach(precision fp32 fp64)
     list(APPEND MODULES ttt_cuda_${precision})
   endif()
   foreach(module ${MODULES})
-    target_link_options(${module} PRIVATE -Wl,--no-undefined)
+    target_link_options(${module} PRIVATE -Wl,--no-undefined -Wl,--version-script=${MODULE_NAMES})
+    set_target_properties(${module} PROPERTIES LINK_DEPENDS ${MODULE_NAMES})
   endforeach()
   if(precision STREQUAL fp64)
     target_compile_definitions(cuda_c_fp64 PRIVATE TTT_FP64)
