@@ -14,6 +14,7 @@ enum { CUDA_STATIC_SHARED = 48 << 10 }; /* bytes a block has without asking */
 /* Notes the first failure of `what`; after one, nothing is started any more, downloads give NaN,
  * and backend_status returns it as one line. */
 void cuda_note(Backend *be, const char *what, cudaError_t status);
+void cuda_fail(Backend *be, const char *what, const char *why);
 bool cuda_failed(const Backend *be);
 cudaStream_t cuda_stream(const Backend *be);
 /* Number of multiprocessors, to size grids that walk over their work. */

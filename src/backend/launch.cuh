@@ -14,9 +14,9 @@ void launch(Backend *be, void (*kernel)(Parameters...), dim3 grid, dim3 block, s
 {
     if (cuda_failed(be) || grid.x == 0 || grid.y == 0 || grid.z == 0) return;
     if (shared > CUDA_STATIC_SHARED)
-        cuda_note(be, "shared memory",
-                  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                       (int)shared));
+        cuda_note(
+            be, "shared memory",
+            cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared));
     kernel<<<grid, block, shared, cuda_stream(be)>>>(arguments...);
     cuda_note(be, "kernel", cudaGetLastError());
 }

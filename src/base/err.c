@@ -40,7 +40,7 @@ int err_errno(Err *e, const char *fmt, ...)
     return -1;
 }
 
-_Noreturn void check_failed(const char *file, int line, const char *fmt, ...)
+void check_failed(const char *file, int line, const char *fmt, ...)
 {
     va_list args;
     va_start(args, fmt);

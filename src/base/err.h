@@ -17,8 +17,8 @@ int err_wrap(Err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)))
 /* As err_set with ": " and the text of the current errno at the end. */
 int err_errno(Err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-_Noreturn void check_failed(const char *file, int line, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
+void check_failed(const char *file, int line, const char *fmt, ...)
+    __attribute__((noreturn, format(printf, 3, 4)));
 
 #define TRY(expr)                                                                                  \
     do {                                                                                           \

@@ -1,0 +1,287 @@
+/* The CUDA machine: one GPU, one stream. Nothing here waits for the GPU but what must: a download,
+ * backend_wait, and the growth of scratch in a first step.
+ *
+ * CUDA's errors stick: after the first, whatever is asked of the device fails too. So the first one
+ * is kept as a line for people, nothing more is started, downloads give NaN, and the next
+ * backend_wait returns the line. */
+#include "backend/cuda_state.cuh"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/gemm_cuda.cuh" // defines: cuda_gemm_open, cuda_gemm_close, cuda_gemm
+
+extern "C" {
+#include "backend/machine.h"
+extern const struct Ops ops_cuda;
+}
+
+enum { LEAST_MAJOR = 8, NAME_LENGTH = 16 };
+
+struct Cuda {
+    cudaStream_t stream;
+    int processors;
+    char isa[NAME_LENGTH]; /* "sm_90" */
+    bool failed;
+    Err failure; /* the first */
+    void *scratch;
+    size_t scratch_bytes;
+    CudaGemm *gemm;
+};
+
+/* ------------------------------------------------------------------------------ failures */
+
+bool cuda_failed(const Backend *be)
+{
+    return be->cuda->failed;
+}
+
+void cuda_fail(Backend *be, const char *what, const char *why)
+{
+    struct Cuda *c = be->cuda;
+    if (c->failed) return;
+    c->failed = true;
+    err_set(&c->failure,
+            "the GPU failed (%s: %s); nothing of this step was kept: run the command again, on "
+            "another GPU (--device cuda:N) or without --device if it goes on",
+            what, why);
+}
+
+void cuda_note(Backend *be, const char *what, cudaError_t status)
+{
+    if (status != cudaSuccess) cuda_fail(be, what, cudaGetErrorString(status));
+}
+
+/* ------------------------------------------------------------------------------ opening */
+
+static int no_gpu(Err *err, const char *why)
+{
+    return err_set(err,
+                   "no GPU can be used: %s; check `nvidia-smi`, or leave --device and backend=gpu "
+                   "out for the CPU",
+                   why);
+}
+
+/* The N of "cuda:N"; -1: not a number of one of them. */
+static int device_number(const char *name, int count)
+{
+    if (strcmp(name, "cuda") == 0) return 0;
+    char *end;
+    long n = name[4] == ':' ? strtol(name + 5, &end, 10) : -1;
+    return n >= 0 && n < count && end != name + 5 && *end == 0 ? (int)n : -1;
+}
+
+static int device_choose(int *device, const char *name, Err *err)
+{
+    int count = 0;
+    cudaError_t status = cudaGetDeviceCount(&count);
+    if (status != cudaSuccess) return no_gpu(err, cudaGetErrorString(status));
+    if (count == 0) return no_gpu(err, "there is none");
+    *device = device_number(name, count);
+    if (*device >= 0) return 0;
+    return err_set(err, "device '%s' is not there; GPUs here are cuda:0 to cuda:%d", name,
+                   count - 1);
+}
+
+static int device_check(struct Cuda *c, int device, Err *err)
+{
+    cudaDeviceProp p;
+    cudaError_t status = cudaGetDeviceProperties(&p, device);
+    if (status != cudaSuccess) return no_gpu(err, cudaGetErrorString(status));
+    if (p.major < LEAST_MAJOR)
+        return err_set(err,
+                       "GPU %d (%s) has compute capability %d.%d; 8.0 or newer is needed (A100, "
+                       "H100, RTX 30)",
+                       device, p.name, p.major, p.minor);
+    c->processors = p.multiProcessorCount;
+    snprintf(c->isa, sizeof c->isa, "sm_%d%d", p.major, p.minor);
+    return 0;
+}
+
+static int device_open(Backend *be, const BackendOptions *options, Err *err)
+{
+    struct Cuda *c = be->cuda;
+    int device;
+    if (device_choose(&device, options->device, err) < 0) return -1;
+    if (device_check(c, device, err) < 0) return -1;
+    cudaError_t status = cudaSetDevice(device);
+    if (status == cudaSuccess)
+        status = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking);
+    if (status != cudaSuccess) return no_gpu(err, cudaGetErrorString(status));
+    return cuda_gemm_open(&c->gemm, err);
+}
+
+static void machine_close(Backend *be)
+{
+    struct Cuda *c = be->cuda;
+    cuda_gemm_close(c->gemm);
+    if (c->scratch) cudaFree(c->scratch);
+    if (c->stream) cudaStreamDestroy(c->stream);
+    free(c);
+    be->cuda = NULL;
+}
+
+static int machine_open(Backend *be, const BackendOptions *options, Err *err)
+{
+    be->cuda = (struct Cuda *)calloc(1, sizeof *be->cuda);
+    CHECK(be->cuda, "out of memory");
+    if (device_open(be, options, err) < 0) {
+        machine_close(be);
+        return -1;
+    }
+    be->ops = &ops_cuda;
+    be->isa = be->cuda->isa;
+    be->threads = 1;
+    be->bf16_native = true;
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------ what kernels ask
+ */
+
+cudaStream_t cuda_stream(const Backend *be)
+{
+    return be->cuda->stream;
+}
+
+int cuda_processors(const Backend *be)
+{
+    return be->cuda->processors;
+}
+
+void *cuda_scratch(Backend *be, size_t bytes)
+{
+    struct Cuda *c = be->cuda;
+    if (bytes <= c->scratch_bytes || c->failed) return c->scratch;
+    cuda_note(be, "waiting", cudaStreamSynchronize(c->stream));
+    if (c->scratch) cudaFree(c->scratch);
+    c->scratch = NULL;
+    c->scratch_bytes = 0;
+    cuda_note(be, "memory for scratch", cudaMalloc(&c->scratch, bytes));
+    if (!c->failed) c->scratch_bytes = bytes;
+    return c->scratch;
+}
+
+/* ------------------------------------------------------------------------------ memory */
+
+static size_t memory_left(Backend *be)
+{
+    size_t left = 0, all = 0;
+    cuda_note(be, "memory", cudaMemGetInfo(&left, &all));
+    return left;
+}
+
+static void out_of_memory(Backend *be, size_t bytes)
+{
+    struct Cuda *c = be->cuda;
+    size_t left = 0, all = 0;
+    if (c->failed) return;
+    (void)cudaGetLastError(); /* this one does not stick */
+    (void)cudaMemGetInfo(&left, &all);
+    c->failed = true;
+    err_set(&c->failure,
+            "the GPU's memory is full: %zu MB more were wanted and %zu of %zu MB are free; lower "
+            "training.activation_mb, training.global_batch_size / accum_steps or the batch, or end "
+            "what else uses it (`nvidia-smi`)",
+            bytes >> 20, left >> 20, all >> 20);
+}
+
+static void *memory_alloc(Backend *be, size_t bytes, bool shared)
+{
+    void *p = NULL;
+    if (cuda_failed(be)) return NULL;
+    if (bytes == 0) bytes = 1;
+    cudaError_t status =
+        shared ? cudaMallocManaged(&p, bytes, cudaMemAttachGlobal) : cudaMalloc(&p, bytes);
+    if (status == cudaErrorMemoryAllocation) {
+        out_of_memory(be, bytes);
+        return NULL;
+    }
+    cuda_note(be, "memory", status);
+    if (cuda_failed(be)) return NULL;
+    cuda_note(be, "clearing memory", cudaMemsetAsync(p, 0, bytes, be->cuda->stream));
+    if (shared) cuda_note(be, "waiting", cudaStreamSynchronize(be->cuda->stream));
+    return p;
+}
+
+/* cudaFree waits for the device by itself. */
+static void memory_free(Backend *be, void *p, size_t bytes)
+{
+    (void)be, (void)bytes;
+    if (p) cudaFree(p);
+}
+
+static void memory_zero(Backend *be, void *p, size_t bytes)
+{
+    if (cuda_failed(be) || bytes == 0) return;
+    cuda_note(be, "clearing memory", cudaMemsetAsync(p, 0, bytes, be->cuda->stream));
+}
+
+/* Of places that overlap as well: downwards in pieces that do not. */
+static void memory_copy(Backend *be, void *to, const void *from, size_t bytes)
+{
+    char *t = (char *)to;
+    const char *f = (const char *)from;
+    size_t gap = t > f ? (size_t)(t - f) : (size_t)(f - t);
+    if (cuda_failed(be) || bytes == 0 || gap == 0) return;
+    size_t piece = gap < bytes ? gap : bytes;
+    for (size_t done = 0, n; done < bytes; done += n) {
+        n = bytes - done < piece ? bytes - done : piece;
+        size_t at = t > f ? bytes - done - n : done;
+        cuda_note(be, "copying",
+                  cudaMemcpyAsync(t + at, f + at, n, cudaMemcpyDeviceToDevice, be->cuda->stream));
+    }
+}
+
+/* From memory that is not pinned CUDA takes a copy before it returns. */
+static void memory_upload(Backend *be, void *to, const void *host, size_t bytes)
+{
+    if (cuda_failed(be) || bytes == 0) return;
+    cuda_note(be, "upload",
+              cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, be->cuda->stream));
+}
+
+static void memory_download(Backend *be, void *host, const void *from, size_t bytes)
+{
+    cudaStream_t stream = be->cuda->stream;
+    if (bytes == 0) return;
+    if (!cuda_failed(be))
+        cuda_note(be, "download",
+                  cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, stream));
+    if (!cuda_failed(be)) cuda_note(be, "waiting", cudaStreamSynchronize(stream));
+    if (cuda_failed(be)) memset(host, 0xff, bytes); /* NaN, of either type */
+}
+
+static int machine_wait(Backend *be, Err *err)
+{
+    struct Cuda *c = be->cuda;
+    if (!c->failed) cuda_note(be, "waiting", cudaStreamSynchronize(c->stream));
+    if (!c->failed) return 0;
+    return err_set(err, "%s", c->failure.text);
+}
+
+/* ------------------------------------------------------------------------------ products */
+
+static void machine_gemm(Backend *be, const Gemm *g)
+{
+    if (!cuda_failed(be)) cuda_gemm(be, be->cuda->gemm, g);
+}
+
+static const Machine machine_cuda = {.open = machine_open,
+                                     .close = machine_close,
+                                     .alloc = memory_alloc,
+                                     .free = memory_free,
+                                     .zero = memory_zero,
+                                     .copy = memory_copy,
+                                     .upload = memory_upload,
+                                     .download = memory_download,
+                                     .wait = machine_wait,
+                                     .memory_left = memory_left,
+                                     .gemm = machine_gemm,
+                                     .round_bf16 = cuda_round_bf16};
+
+extern "C" __attribute__((visibility("default"))) const Machine *ttt_cuda_machine(void)
+{
+    return &machine_cuda;
+}

@@ -1,0 +1,305 @@
+/* Products by cuBLASLt, which is column-major: it is asked for C^T = op(B)^T op(A)^T, whose
+ * operands are ours as they lie in memory. What it needs to know of a product, and the algorithm it
+ * picks, is kept per shape, so that after a first step nothing is searched for.
+ *
+ * In bfloat16 an operand is its kept copy (bf16_copy.h) or is rounded into scratch before the
+ * product: 6 bytes an element more to move, where a product of K columns does 2 K operations with
+ * it; at 3 TB/s and 600 TFLOP/s that is a tenth of the time at K = 6,000 and half of it at 1,200.
+ */
+#include "backend/gemm_cuda.cuh"
+
+#include <cublasLt.h>
+#include <cuda_bf16.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/launch.cuh"
+
+extern "C" {
+#include "backend/bf16_copy.h"
+}
+
+enum { CAPACITY = 1024, FULL = 768, ALIGNED = 256, WORKSPACE = 32 << 20, BLOCK = 256 };
+
+#ifdef TTT_FP64
+#define REAL_TYPE    CUDA_R_64F
+#define COMPUTE_TYPE CUBLAS_COMPUTE_64F
+#else
+#define REAL_TYPE    CUDA_R_32F
+#define COMPUTE_TYPE CUBLAS_COMPUTE_32F
+#endif
+
+/* All that an algorithm depends on; compared as bytes. */
+typedef struct Shape {
+    int64_t step_a, step_b, step_c;
+    int ta, tb, M, N, K, lda, ldb, ldc, count, add, half;
+    int align_a, align_b, align_c; /* of the pointers, in bytes, 256 at most */
+} Shape;
+
+typedef struct Plan {
+    Shape shape;
+    bool used;
+    cublasLtMatmulDesc_t product;
+    cublasLtMatrixLayout_t a, b, c;
+    cublasLtMatmulAlgo_t algo;
+} Plan;
+
+struct CudaGemm {
+    cublasLtHandle_t handle;
+    void *workspace;
+    int count;
+    Plan plan[CAPACITY];
+};
+
+int cuda_gemm_open(CudaGemm **out, Err *err)
+{
+    CudaGemm *c = (CudaGemm *)calloc(1, sizeof *c);
+    CHECK(c, "out of memory");
+    *out = c;
+    cublasStatus_t status = cublasLtCreate(&c->handle);
+    if (status != CUBLAS_STATUS_SUCCESS)
+        return err_set(err, "cuBLASLt cannot be used: %s; check the CUDA installation",
+                       cublasLtGetStatusString(status));
+    cudaError_t memory = cudaMalloc(&c->workspace, WORKSPACE);
+    if (memory == cudaSuccess) return 0;
+    return err_set(err, "the GPU has no %d MB free: %s; end what else uses it (`nvidia-smi`)",
+                   WORKSPACE >> 20, cudaGetErrorString(memory));
+}
+
+static void plan_free(Plan *p)
+{
+    if (p->product) cublasLtMatmulDescDestroy(p->product);
+    if (p->a) cublasLtMatrixLayoutDestroy(p->a);
+    if (p->b) cublasLtMatrixLayoutDestroy(p->b);
+    if (p->c) cublasLtMatrixLayoutDestroy(p->c);
+    memset(p, 0, sizeof *p);
+}
+
+static void plans_clear(CudaGemm *c)
+{
+    for (int i = 0; i < CAPACITY; i++) plan_free(&c->plan[i]);
+    c->count = 0;
+}
+
+void cuda_gemm_close(CudaGemm *c)
+{
+    if (!c) return;
+    plans_clear(c);
+    if (c->workspace) cudaFree(c->workspace);
+    if (c->handle) cublasLtDestroy(c->handle);
+    free(c);
+}
+
+/* ------------------------------------------------------------------------------ plans */
+
+static bool noted(Backend *be, const char *what, cublasStatus_t status)
+{
+    if (status != CUBLAS_STATUS_SUCCESS) cuda_fail(be, what, cublasLtGetStatusString(status));
+    return status == CUBLAS_STATUS_SUCCESS;
+}
+
+/* One operand, column-major (rows, columns). */
+static cublasLtMatrixLayout_t layout(Backend *be, cudaDataType_t type, int rows, int columns,
+                                     int ld, int count, int64_t step)
+{
+    cublasLtMatrixLayout_t m = NULL;
+    noted(be, "matrix layout",
+          cublasLtMatrixLayoutCreate(&m, type, (uint64_t)rows, (uint64_t)columns, ld));
+    if (!m || count == 1) return m;
+    noted(be, "matrix layout",
+          cublasLtMatrixLayoutSetAttribute(m, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count,
+                                           sizeof count));
+    noted(be, "matrix layout",
+          cublasLtMatrixLayoutSetAttribute(m, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &step,
+                                           sizeof step));
+    return m;
+}
+
+static void prefer(Backend *be, cublasLtMatmulPreference_t p,
+                   cublasLtMatmulPreferenceAttributes_t what, const void *value, size_t size)
+{
+    noted(be, "preference", cublasLtMatmulPreferenceSetAttribute(p, what, value, size));
+}
+
+/* The library's first choice for these operands. */
+static void choose_algorithm(Backend *be, CudaGemm *c, Plan *p)
+{
+    const Shape *s = &p->shape;
+    uint64_t workspace = WORKSPACE;
+    uint32_t a = (uint32_t)s->align_b, b = (uint32_t)s->align_a, d = (uint32_t)s->align_c;
+    cublasLtMatmulPreference_t wish = NULL;
+    if (!noted(be, "preference", cublasLtMatmulPreferenceCreate(&wish))) return;
+    prefer(be, wish, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace);
+    prefer(be, wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &a, sizeof a);
+    prefer(be, wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &b, sizeof b);
+    prefer(be, wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &d, sizeof d);
+    prefer(be, wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &d, sizeof d);
+    cublasLtMatmulHeuristicResult_t found;
+    int n = 0;
+    bool asked = noted(be, "search for an algorithm",
+                       cublasLtMatmulAlgoGetHeuristic(c->handle, p->product, p->a, p->b, p->c, p->c,
+                                                      wish, 1, &found, &n));
+    if (asked && n == 0) cuda_fail(be, "matrix product", "cuBLASLt has no algorithm for its shape");
+    if (asked && n > 0) p->algo = found.algo;
+    cublasLtMatmulPreferenceDestroy(wish);
+}
+
+/* Column-major, B's rows come first: "a" of the library is our B. */
+static void plan_make(Backend *be, CudaGemm *c, Plan *p)
+{
+    const Shape *s = &p->shape;
+    cudaDataType_t type = s->half ? CUDA_R_16BF : REAL_TYPE;
+    cublasOperation_t op_a = s->tb ? CUBLAS_OP_T : CUBLAS_OP_N;
+    cublasOperation_t op_b = s->ta ? CUBLAS_OP_T : CUBLAS_OP_N;
+    p->used = true;
+    if (!noted(be, "matrix product",
+               cublasLtMatmulDescCreate(&p->product, COMPUTE_TYPE, REAL_TYPE)))
+        return;
+    noted(be, "matrix product",
+          cublasLtMatmulDescSetAttribute(p->product, CUBLASLT_MATMUL_DESC_TRANSA, &op_a,
+                                         sizeof op_a));
+    noted(be, "matrix product",
+          cublasLtMatmulDescSetAttribute(p->product, CUBLASLT_MATMUL_DESC_TRANSB, &op_b,
+                                         sizeof op_b));
+    p->a = layout(be, type, s->tb ? s->K : s->N, s->tb ? s->N : s->K, s->ldb, s->count, s->step_b);
+    p->b = layout(be, type, s->ta ? s->M : s->K, s->ta ? s->K : s->M, s->lda, s->count, s->step_a);
+    p->c = layout(be, REAL_TYPE, s->N, s->M, s->ldc, s->count, s->step_c);
+    if (!cuda_failed(be)) choose_algorithm(be, c, p);
+}
+
+static size_t shape_hash(const Shape *s)
+{
+    const unsigned char *bytes = (const unsigned char *)s;
+    uint64_t h = 1469598103934665603u;
+    for (size_t i = 0; i < sizeof *s; i++) h = (h ^ bytes[i]) * 1099511628211u;
+    return (size_t)(h >> 20) % CAPACITY;
+}
+
+static Plan *plan_for(Backend *be, CudaGemm *c, const Shape *shape)
+{
+    size_t i = shape_hash(shape);
+    for (; c->plan[i].used; i = (i + 1) % CAPACITY)
+        if (memcmp(&c->plan[i].shape, shape, sizeof *shape) == 0) return &c->plan[i];
+    if (c->count == FULL) {
+        plans_clear(c);
+        i = shape_hash(shape);
+    }
+    c->count++;
+    c->plan[i].shape = *shape;
+    plan_make(be, c, &c->plan[i]);
+    return &c->plan[i];
+}
+
+/* ------------------------------------------------------------------------------ operands */
+
+/* Matrices of (rows, cols), rows ld and matrices step apart, packed. A thread takes one pair of a
+ * row's neighbours; a warp reads 256 bytes in a piece. */
+static __global__ void round_rows(__nv_bfloat16 *to, const real *x, int64_t rows, int cols, int ld,
+                                  int64_t step)
+{
+    int64_t pairs = (cols + 1) / 2, each = rows * pairs;
+    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= each) return;
+    int64_t row = i / pairs;
+    int col = (int)(i % pairs) * 2;
+    const real *from = x + (int64_t)blockIdx.y * step + row * ld + col;
+    __nv_bfloat16 *out = to + ((int64_t)blockIdx.y * rows + row) * cols + col;
+    out[0] = __float2bfloat16_rn((float)from[0]);
+    if (col + 1 < cols) out[1] = __float2bfloat16_rn((float)from[1]);
+}
+
+static void round_matrices(Backend *be, uint16_t *to, const real *x, int64_t rows, int cols, int ld,
+                           int64_t step, int count)
+{
+    int64_t pairs = rows * ((cols + 1) / 2);
+    launch(be, round_rows, dim3((unsigned)((pairs + BLOCK - 1) / BLOCK), (unsigned)count),
+           dim3(BLOCK), 0, (__nv_bfloat16 *)to, x, rows, cols, ld, step);
+}
+
+/* As one matrix of long rows. */
+void cuda_round_bf16(Backend *be, uint16_t *to, const real *x, size_t n)
+{
+    enum { COLUMNS = 1 << 20 };
+    int64_t rows = (int64_t)(n / COLUMNS);
+    int rest = (int)(n % COLUMNS);
+    if (rows) round_matrices(be, to, x, rows, COLUMNS, COLUMNS, 0, 1);
+    if (rest) round_matrices(be, to + n - (size_t)rest, x + n - (size_t)rest, 1, rest, rest, 0, 1);
+}
+
+typedef struct Operand {
+    const void *data;
+    int ld;
+    int64_t step;
+} Operand;
+
+static size_t rounded_bytes(int rows, int cols, int64_t step, int count)
+{
+    size_t bytes = (size_t)rows * (size_t)cols * (size_t)(step ? count : 1) * sizeof(uint16_t);
+    return (bytes + ALIGNED - 1) / ALIGNED * ALIGNED;
+}
+
+/* `count` matrices (rows, cols) in bfloat16: the copy kept of them, or rounded to `room`. */
+static Operand rounded(Backend *be, uint16_t *room, const real *x, int rows, int cols, int ld,
+                       size_t step, int count)
+{
+    bool dense = ld == cols;
+    size_t span = (size_t)(count - 1) * step + (size_t)rows * (size_t)cols;
+    const uint16_t *kept = dense ? bf16_copy_find(be, x, span) : NULL;
+    if (kept) return (Operand){kept, ld, (int64_t)step};
+    round_matrices(be, room, x, rows, cols, ld, (int64_t)step, step ? count : 1);
+    return (Operand){room, cols, step ? (int64_t)rows * cols : 0};
+}
+
+static int alignment(const void *p)
+{
+    uintptr_t at = (uintptr_t)p;
+    return at % ALIGNED ? (int)(at & (~at + 1)) % ALIGNED : ALIGNED;
+}
+
+/* ------------------------------------------------------------------------------ the product */
+
+static void multiply(Backend *be, CudaGemm *c, const Gemm *g, Operand a, Operand b, bool half)
+{
+    Shape s;
+    memset(&s, 0, sizeof s);
+    s.step_a = a.step;
+    s.step_b = b.step;
+    s.step_c = (int64_t)g->step_c;
+    s.ta = (int)g->ta;
+    s.tb = (int)g->tb;
+    s.M = g->M;
+    s.N = g->N;
+    s.K = g->K;
+    s.lda = a.ld;
+    s.ldb = b.ld;
+    s.ldc = g->ldc;
+    s.count = g->count;
+    s.add = g->beta != 0;
+    s.half = half;
+    s.align_a = alignment(a.data);
+    s.align_b = alignment(b.data);
+    s.align_c = alignment(g->C);
+    Plan *p = plan_for(be, c, &s);
+    if (cuda_failed(be)) return;
+    noted(be, "matrix product",
+          cublasLtMatmul(c->handle, p->product, &g->alpha, b.data, p->a, a.data, p->b, &g->beta,
+                         g->C, p->c, g->C, p->c, &p->algo, c->workspace, WORKSPACE,
+                         cuda_stream(be)));
+}
+
+void cuda_gemm(Backend *be, CudaGemm *c, const Gemm *g)
+{
+    Operand a = {g->A, g->lda, (int64_t)g->step_a}, b = {g->B, g->ldb, (int64_t)g->step_b};
+    bool half = be->bf16 && sizeof(real) == sizeof(float);
+    if (half) {
+        int a_rows = g->ta ? g->K : g->M, a_cols = g->ta ? g->M : g->K;
+        int b_rows = g->tb ? g->N : g->K, b_cols = g->tb ? g->K : g->N;
+        size_t bytes_a = rounded_bytes(a_rows, a_cols, a.step, g->count);
+        size_t bytes_b = rounded_bytes(b_rows, b_cols, b.step, g->count);
+        char *room = (char *)cuda_scratch(be, bytes_a + bytes_b);
+        a = rounded(be, (uint16_t *)room, g->A, a_rows, a_cols, g->lda, g->step_a, g->count);
+        b = rounded(be, (uint16_t *)(room + bytes_a), g->B, b_rows, b_cols, g->ldb, g->step_b,
+                    g->count);
+    }
+    multiply(be, c, g, a, b, half);
+}
