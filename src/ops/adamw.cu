@@ -18,7 +18,7 @@ static __global__ void adamw_kernel(real *p, real *mu, real *nu, const real *g, 
             real gj = gi.at[j] * scale;
             m.at[j] = s.b1 * m.at[j] + s.a1 * gj;
             v.at[j] = s.b2 * v.at[j] + s.a2 * gj * gj;
-            real turned = m.at[j] * s.c1 / (sqrt(v.at[j] * s.c2) + s.eps);
+            real turned = m.at[j] * s.c1 / (sqrt_of(v.at[j] * s.c2) + s.eps);
             pi.at[j] -= s.lr * (turned + s.wd * pi.at[j]);
         }
         store(mu, i, m);

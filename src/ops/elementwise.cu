@@ -1,8 +1,7 @@
 /* Sums and strided copies of rows: streams, 12 and 8 bytes an element in float. */
 #include "ops/pack.cuh" // defines: Pack, load, store, walk, aligned, launch_walk
 
-template <int W>
-static __global__ void add_kernel(real *y, const real *a, const real *b, size_t n)
+template <int W> static __global__ void add_kernel(real *y, const real *a, const real *b, size_t n)
 {
     walk<W>(n, [=](auto w, size_t i) {
         auto x = load<w.n>(a, i), z = load<w.n>(b, i);

@@ -93,7 +93,6 @@ void KERNEL(inner_sgd_backward)(Backend *be, real *u, const real *v, const real 
     bool packs = aligned(u, v, g) && (B == 1 || whole_packs(P));
     launch(be, packs ? dots_kernel<WIDE> : dots_kernel<1>, dim3(parts, sequences), BLOCK, 0, part,
            g, v, norm, B, P, clip);
-    launch(be, packs ? step_back_kernel<WIDE> : step_back_kernel<1>,
-           grid_walking(be, packs, B, P), BLOCK, 0, u, v, g, norm, part, (int)parts, B, P, lr,
-           clip);
+    launch(be, packs ? step_back_kernel<WIDE> : step_back_kernel<1>, grid_walking(be, packs, B, P),
+           BLOCK, 0, u, v, g, norm, part, (int)parts, B, P, lr, clip);
 }

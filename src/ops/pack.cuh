@@ -38,6 +38,24 @@ template <int W> __device__ inline Pack<W> load_or_zero(const real *p, size_t i)
     return p ? load<W>(p, i) : zeros<W>();
 }
 
+/* In the type of their argument, wherever this is compiled. */
+__device__ inline float exp_of(float x)
+{
+    return expf(x);
+}
+__device__ inline double exp_of(double x)
+{
+    return exp(x);
+}
+__device__ inline float sqrt_of(float x)
+{
+    return sqrtf(x);
+}
+__device__ inline double sqrt_of(double x)
+{
+    return sqrt(x);
+}
+
 /* f(Width, i) for elements i, i + 1, ... of n: packs, then the few that are left. */
 template <int W, typename F> __device__ inline void walk(size_t n, F f)
 {
@@ -68,11 +86,15 @@ void launch_walk(Backend *be, bool packs, size_t n, void (*wide)(Parameters...),
            arguments...);
 }
 
+static inline unsigned between(size_t least, size_t n, size_t most)
+{
+    return (unsigned)(n < least ? least : n > most ? most : n);
+}
+
 /* Threads of a block that takes a row of n packs: a whole number of warps, BLOCK at most. */
 static inline unsigned threads_for(size_t n)
 {
-    size_t warps = (n + WARP - 1) / WARP;
-    return (unsigned)(warps < 1 ? WARP : warps > BLOCK / WARP ? BLOCK : warps * WARP);
+    return between(1, (n + WARP - 1) / WARP, BLOCK / WARP) * WARP;
 }
 
 #endif

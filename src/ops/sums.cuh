@@ -32,8 +32,7 @@ enum { MOST_PARTS = 512 };
 
 static inline unsigned parts_of(size_t n)
 {
-    size_t parts = (n + (size_t)BLOCK * WIDE - 1) / ((size_t)BLOCK * WIDE);
-    return (unsigned)(parts < 1 ? 1 : parts < MOST_PARTS ? parts : MOST_PARTS);
+    return between(1, (n + (size_t)BLOCK * WIDE - 1) / ((size_t)BLOCK * WIDE), MOST_PARTS);
 }
 
 /* The part of <a, b> of this block, one of gridDim.x, in double. Four packs of each array are in

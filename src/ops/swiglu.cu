@@ -5,7 +5,7 @@
 
 __device__ inline real logistic(real a)
 {
-    return 1 / (1 + exp(-a));
+    return 1 / (1 + exp_of(-a));
 }
 
 /* y.t is NULL where neither factor has a tangent. */
