@@ -1,0 +1,261 @@
+/* Attention of few queries over many keys, as generation has them: bound by reading keys and values
+ * once (125m, window 8192: 50 MB a sequence and block, 15 us at 3.35 TB/s). The keys of a query are
+ * split into parts, so that all multiprocessors read; a block has one part of one head of one
+ * query, and a second kernel merges the parts in their order by the rule of attention_row.c.
+ *
+ * Within a block, `lanes` neighbouring threads share a row of D: 16-byte loads of 256 contiguous
+ * bytes for D 64. Each such group takes every n-th batch of rows, asks for all of them before
+ * it uses the first, and keeps a running maximum and sums of its own until the end of the part. */
+#include "ops/attention_gpu.cuh"
+
+enum { ROW_BLOCK = 128, PLACES = 32, MERGE_BLOCK = 128 };
+enum { WIDEST = 256, WIDE = 16 / (int)sizeof(real) };
+
+/* Where up to PLACES queries have their rows: from, to of what each sees. */
+struct RowPlaces {
+    ptrdiff_t shift[PLACES];
+    int from[PLACES], to[PLACES];
+};
+
+struct RowPass {
+    const real *q, *k, *v; /* q: (queries, C) */
+    real *partial;         /* (parts, queries, H, 2 + D): top, sum, weighed values */
+    real *o, *lse;
+    int M, H, D, parts, queries, first, lanes; /* first: of these queries among all */
+    size_t C;
+    real scale;
+};
+
+__device__ inline real *partial_at(const RowPass &p, int part, int query, int h)
+{
+    size_t row = ((size_t)part * (size_t)p.queries + (size_t)query) * (size_t)p.H + (size_t)h;
+    return p.partial + row * (size_t)(p.D + 2);
+}
+
+/* N chunks of VEC elements of a row, `lanes` chunks apart; zeros beyond D. */
+template <int VEC, int N> struct RowPart {
+    static constexpr int bytes = VEC * N * (int)sizeof(real);
+    static constexpr int batch = bytes <= 16 ? 8 : bytes <= 32 ? 4 : 2; /* rows at a time */
+    real x[N][VEC];
+};
+
+template <int VEC> struct alignas(VEC * sizeof(real)) Chunk {
+    real x[VEC];
+};
+
+template <int VEC, int N>
+__device__ inline void load_part(RowPart<VEC, N> *to, const real *row, const RowPass &p, bool there)
+{
+    int lane = (int)threadIdx.x % p.lanes;
+    for (int n = 0; n < N; n++) {
+        int d = (lane + n * p.lanes) * VEC;
+        Chunk<VEC> c = {};
+        if (there && d < p.D) c = *reinterpret_cast<const Chunk<VEC> *>(row + d);
+        for (int i = 0; i < VEC; i++) to->x[n][i] = c.x[i];
+    }
+}
+
+template <int VEC, int N>
+__device__ inline real dot_parts(const RowPart<VEC, N> &a, const RowPart<VEC, N> &b, int lanes)
+{
+    real sum = 0;
+    for (int n = 0; n < N; n++)
+        for (int i = 0; i < VEC; i++) sum += a.x[n][i] * b.x[n][i];
+    for (int lane = lanes / 2; lane > 0; lane /= 2) sum += __shfl_xor_sync(FULL_WARP, sum, lane);
+    return sum;
+}
+
+/* What a group of lanes, or a block, knows of its keys. */
+template <int VEC, int N> struct RowSums {
+    real top, sum;
+    RowPart<VEC, N> o;
+};
+
+/* A batch of rows from `from` on; those from `to` on are not there. */
+template <int VEC, int N>
+__device__ inline void add_keys(RowSums<VEC, N> *r, const RowPass &p, const RowPart<VEC, N> &q,
+                                const real *k, const real *v, int from, int to)
+{
+    constexpr int KEYS = RowPart<VEC, N>::batch;
+    RowPart<VEC, N> rows[KEYS];
+    real s[KEYS], top = r->top;
+    for (int j = 0; j < KEYS; j++)
+        load_part<VEC, N>(&rows[j], k + (size_t)(from + j) * p.C, p, from + j < to);
+    for (int j = 0; j < KEYS; j++) {
+        s[j] = dot_parts<VEC, N>(q, rows[j], p.lanes);
+        if (from + j < to && s[j] > top) top = s[j];
+    }
+    for (int j = 0; j < KEYS; j++)
+        load_part<VEC, N>(&rows[j], v + (size_t)(from + j) * p.C, p, from + j < to);
+    real before = exp(r->top - top);
+    r->top = top;
+    r->sum *= before;
+    for (int n = 0; n < N; n++)
+        for (int i = 0; i < VEC; i++) r->o.x[n][i] *= before;
+    for (int j = 0; j < KEYS; j++) {
+        real e = from + j < to ? exp(s[j] - top) : (real)0;
+        r->sum += e;
+        for (int n = 0; n < N; n++)
+            for (int i = 0; i < VEC; i++) r->o.x[n][i] += e * rows[j].x[n][i];
+    }
+}
+
+/* Sums of the block's groups (in shared memory, as partials) to those of the part. */
+__device__ inline void merge_partials(real *to, const real *from, int count, size_t step, int D)
+{
+    for (int d = (int)threadIdx.x; d < D; d += (int)blockDim.x) {
+        real top = from[0], sum = 0, o = 0;
+        for (int i = 1; i < count; i++) {
+            real other = from[(size_t)i * step];
+            top = other > top ? other : top;
+        }
+        for (int i = 0; i < count; i++) {
+            const real *x = from + (size_t)i * step;
+            real by = exp(x[0] - top);
+            sum += by * x[1];
+            o += by * x[2 + d];
+        }
+        if (d == 0) to[0] = top;
+        if (d == 0) to[1] = sum;
+        to[2 + d] = o;
+    }
+}
+
+/* grid: (parts, H, queries of this launch) */
+template <int VEC, int N>
+__global__ void __launch_bounds__(ROW_BLOCK) row_kernel(RowPass p, RowPlaces places)
+{
+    real *shared = dynamic_shared<real>(); /* (groups, 2 + D) */
+    int part = (int)blockIdx.x, h = (int)blockIdx.y, query = (int)blockIdx.z;
+    int group = (int)threadIdx.x / p.lanes, groups = ROW_BLOCK / p.lanes;
+    int first = places.from[query], rows = places.to[query] - first;
+    int from = first + (int)((int64_t)rows * part / p.parts);
+    int to = first + (int)((int64_t)rows * (part + 1) / p.parts);
+    size_t head = (size_t)h * (size_t)p.D;
+    const real *k = p.k + places.shift[query] + head, *v = p.v + places.shift[query] + head;
+    RowPart<VEC, N> q;
+    RowSums<VEC, N> r;
+    load_part<VEC, N>(&q, p.q + (size_t)(p.first + query) * p.C + head, p, true);
+    for (int n = 0; n < N; n++)
+        for (int i = 0; i < VEC; i++) q.x[n][i] *= p.scale, r.o.x[n][i] = 0;
+    r.top = (real)-1e30;
+    r.sum = 0;
+    constexpr int batch = RowPart<VEC, N>::batch;
+    for (int key = from; key < to; key += groups * batch)
+        add_keys<VEC, N>(&r, p, q, k, v, key + group * batch, to);
+    real *mine = shared + group * (p.D + 2);
+    int lane = (int)threadIdx.x % p.lanes;
+    if (lane == 0) mine[0] = r.top, mine[1] = r.sum;
+    for (int n = 0; n < N; n++)
+        for (int i = 0; i < VEC; i++) {
+            int d = (lane + n * p.lanes) * VEC + i;
+            if (d < p.D) mine[2 + d] = r.o.x[n][i];
+        }
+    __syncthreads();
+    merge_partials(partial_at(p, part, query, h), shared, groups, (size_t)(p.D + 2), p.D);
+}
+
+/* grid: (H, queries of this launch) */
+static __global__ void row_merge_kernel(RowPass p)
+{
+    real *sums = dynamic_shared<real>(); /* (2 + D) */
+    int h = (int)blockIdx.x, query = (int)blockIdx.y, at = p.first + query;
+    size_t step = (size_t)p.queries * (size_t)p.H * (size_t)(p.D + 2);
+    merge_partials(sums, partial_at(p, 0, query, h), p.parts, step, p.D);
+    __syncthreads();
+    real *o = p.o + (size_t)at * p.C + (size_t)h * (size_t)p.D;
+    for (int d = (int)threadIdx.x; d < p.D; d += MERGE_BLOCK) o[d] = sums[2 + d] / sums[1];
+    int b = at / p.M, m = at % p.M;
+    if (threadIdx.x == 0)
+        p.lse[((size_t)b * (size_t)p.H + (size_t)h) * (size_t)p.M + (size_t)m] =
+            sums[0] + log(sums[1]);
+}
+
+/* Query `at` among all (B, M). */
+static void row_place(RowPlaces *to, int i, const Window *w, int at, int M)
+{
+    int b = at / M, m = at % M;
+    Window one = *w;
+    to->shift[i] = (ptrdiff_t)((size_t)b * w->step);
+    if (w->places) {
+        to->shift[i] = w->places->shift[b];
+        one.first = w->places->first[b];
+        one.position = w->places->position[b];
+    }
+    to->from[i] = window_first(&one, m);
+    to->to[i] = one.first + m + 1;
+}
+
+template <int VEC, int N>
+static void row_launch(Backend *be, const RowPass &p, const RowPlaces &places, int queries)
+{
+    unsigned H = (unsigned)p.H, n = (unsigned)queries;
+    size_t sums = (size_t)(p.D + 2) * sizeof(real);
+    size_t groups = (size_t)(ROW_BLOCK / p.lanes);
+    launch(be, row_kernel<VEC, N>, dim3((unsigned)p.parts, H, n), ROW_BLOCK, groups * sums, p,
+           places);
+    launch(be, row_merge_kernel, dim3(H, n), MERGE_BLOCK, sums, p);
+}
+
+/* Smallest power of two of threads that hold n chunks, at most a warp. */
+static int lanes_for(int n)
+{
+    int lanes = 1;
+    while (lanes < n && lanes < WARP) lanes *= 2;
+    return lanes;
+}
+
+static bool aligned(const void *x)
+{
+    return (uintptr_t)x % 16 == 0;
+}
+
+/* Whether every row of every head starts at a multiple of 16 bytes. */
+static bool rows_are_wide(const RowPass &p, const RowPlaces &places, int queries)
+{
+    bool wide = p.D % WIDE == 0 && aligned(p.q) && aligned(p.k) && aligned(p.v);
+    for (int i = 0; i < queries; i++) wide = wide && places.shift[i] % WIDE == 0;
+    return wide;
+}
+
+static void row_run(Backend *be, RowPass p, const RowPlaces &places, int queries)
+{
+    constexpr int wide_n = WIDEST / WIDE / WARP, n = WIDEST / WARP;
+    bool wide = rows_are_wide(p, places, queries);
+    p.lanes = lanes_for(wide ? p.D / WIDE : p.D);
+    if (wide && p.D <= WARP * WIDE)
+        row_launch<WIDE, 1>(be, p, places, queries);
+    else if (wide)
+        row_launch<WIDE, wide_n>(be, p, places, queries);
+    else if (p.D <= WARP)
+        row_launch<1, 1>(be, p, places, queries);
+    else
+        row_launch<1, n>(be, p, places, queries);
+}
+
+/* Parts: about eight blocks for every multiprocessor, none of fewer keys than fill a block once. */
+static int parts_for(Backend *be, const RowPlaces &places, int queries, int H)
+{
+    int most = 1, wanted = (8 * cuda_processors(be) + queries * H - 1) / (queries * H);
+    for (int i = 0; i < queries; i++)
+        most = max_int(most, (places.to[i] - places.from[i]) / ROW_BLOCK);
+    return min_int(wanted, most);
+}
+
+extern "C" void KERNEL(attention_row)(Backend *be, real *o, real *lse, const real *q,
+                                      const Window *w, int B, int M, int H, int D)
+{
+    RowPass p = {};
+    p.q = q, p.k = w->k, p.v = w->v, p.o = o, p.lse = lse;
+    p.M = M, p.H = H, p.D = D, p.C = (size_t)H * (size_t)D;
+    p.scale = (real)(1 / sqrt((double)D));
+    for (; p.first < B * M; p.first += PLACES) {
+        RowPlaces places = {};
+        p.queries = min_int(PLACES, B * M - p.first);
+        for (int i = 0; i < p.queries; i++) row_place(&places, i, w, p.first + i, M);
+        p.parts = parts_for(be, places, p.queries, H);
+        size_t partials = (size_t)p.parts * (size_t)p.queries * (size_t)H * (size_t)(D + 2);
+        p.partial = (real *)cuda_scratch(be, partials * sizeof *p.partial);
+        row_run(be, p, places, p.queries);
+    }
+}

@@ -1,0 +1,159 @@
+/* Inside of attention_tc.cu: what its kernels share. Every operand is rounded to bfloat16 once a
+ * call, into scratch where the rows of a head are neighbours: tiles are then copied past the
+ * registers in whole lines, and the many readers of a row read half the bytes. */
+#ifndef TTT_OPS_ATTENTION_TC_CUH
+#define TTT_OPS_ATTENTION_TC_CUH
+
+#include "ops/attention_mma.cuh"
+#include "ops/attention_pass.cuh"
+
+/* Rounded operands; [1]: tangents, zeros where there are none. */
+typedef struct TcPass {
+    AttentionPass a;
+    Bits *q[2], *d_o[2]; /* (B, H, M, D) */
+    Bits *k[2], *v[2];   /* value (B, H, rows, D) from row0 of the window on; tangent as q */
+    int row0, rows;
+    float4 *known;  /* (B, H, M): lse / log 2, lse_t, delta, delta_t */
+    int parts;      /* that a block's keys are split into */
+    float *partial; /* (parts, B, H, M, ...) where there are several */
+    float to_log2;  /* of scores: scale / log 2 */
+} TcPass;
+
+#define LOG2_E 1.44269504088896340736f
+#define LN_2   0.69314718055994530942f
+
+/* Sizes of a kernel by queries: of its queries, value and tangent together, and tiles of keys. */
+template <int D_, bool DUAL_> struct QueryPlan {
+    static constexpr int D = D_, K = D / 16;
+    static constexpr bool DUAL = DUAL_;
+    static constexpr int ROWS = 128, T = DUAL ? ROWS / 2 : ROWS; /* of left operands; queries */
+    static constexpr int U = 2, V = DUAL ? 1 : 2;                /* blocks of rows; of queries */
+    static constexpr int KEYS = 4096 / D, N = KEYS / 8;
+    static constexpr int TILE = KEYS * D, STAGE = (DUAL ? 4 : 2) * TILE; /* elements */
+};
+
+/* A block's place: its queries, and its part of the tiles of keys that they see. */
+struct QueryBlock {
+    int b, h, at, n; /* sequence, head, first query, their number */
+    size_t head;     /* b H + h */
+    int part;
+    int key, past, own;   /* first row seen, tiles of past rows, first row of the others */
+    int end, tile, tiles; /* one past the last row seen; this part's tiles */
+};
+
+/* grid: (tiles of queries x parts, H, B); parts of the same queries are neighbours, late queries,
+ * which see most, come first. */
+template <class P> __device__ inline QueryBlock query_block(const TcPass &c)
+{
+    const Seen &s = c.a.seen;
+    QueryBlock q;
+    int count = (int)gridDim.x / c.parts, x = (int)blockIdx.x;
+    q.part = x % c.parts;
+    q.at = (count - 1 - x / c.parts) * P::T;
+    q.n = c.a.M - q.at < P::T ? c.a.M - q.at : P::T;
+    q.h = (int)blockIdx.y;
+    q.b = (int)blockIdx.z;
+    q.head = (size_t)q.b * (size_t)c.a.H + (size_t)q.h;
+    q.key = seen_from(s, s.first + q.at);
+    q.own = q.key > s.first ? q.key : s.first;
+    q.end = s.first + q.at + q.n;
+    q.past = (q.own - q.key + P::KEYS - 1) / P::KEYS;
+    int tiles = q.past + (q.end - q.own + P::KEYS - 1) / P::KEYS;
+    q.tile = tiles * q.part / c.parts;
+    q.tiles = tiles * (q.part + 1) / c.parts;
+    return q;
+}
+
+template <class P>
+__device__ inline KeyTile tile_of_block(const TcPass &c, const QueryBlock &q, int i)
+{
+    int key = i < q.past ? q.key + i * P::KEYS : q.own + (i - q.past) * P::KEYS;
+    return key_tile_at(c.a.seen, key, q.end, P::KEYS);
+}
+
+/* Rows of a left operand, value and tangent, to (ROWS, D): first all values, then all tangents. */
+template <class P>
+__device__ inline void copy_queries(const TcPass &c, Bits *to, Bits *const x[2],
+                                    const QueryBlock &q)
+{
+    size_t at = (q.head * (size_t)c.a.M + (size_t)q.at) * P::D;
+    copy_tile<P::D, P::T>(to, x[0] + at, q.n);
+    if (P::DUAL) copy_tile<P::D, P::T>(to + P::T * P::D, x[1] + at, q.n);
+}
+
+/* One tile of keys and values to a stage: k, v, and of own keys kt, vt. */
+template <class P>
+__device__ inline void copy_keys(const TcPass &c, Bits *to, const QueryBlock &q, KeyTile t)
+{
+    size_t at = (q.head * (size_t)c.rows + (size_t)(t.key - c.row0)) * P::D;
+    copy_tile<P::D, P::KEYS>(to, c.k[0] + at, t.n);
+    copy_tile<P::D, P::KEYS>(to + P::TILE, c.v[0] + at, t.n);
+    if (P::DUAL && t.own) {
+        at = (q.head * (size_t)c.a.M + (size_t)(t.key - c.a.seen.first)) * P::D;
+        copy_tile<P::D, P::KEYS>(to + 2 * P::TILE, c.k[1] + at, t.n);
+        copy_tile<P::D, P::KEYS>(to + 3 * P::TILE, c.v[1] + at, t.n);
+    }
+    cp_async_commit();
+}
+
+/* First of the warp's 16 rows u in a tile of left operands, and among the block's queries. */
+template <class P> __device__ inline int left_row(int u)
+{
+    return P::DUAL ? u * P::T + warp_id() * 16 : warp_id() * 32 + u * 16;
+}
+template <class P> __device__ inline int query_row(int u)
+{
+    return P::DUAL ? warp_id() * 16 : warp_id() * 32 + u * 16;
+}
+
+/* Left operands in shared memory. */
+template <class P> struct LeftShared {
+    const Bits *tile;
+    __device__ inline void load(unsigned a[4], int u, int k) const
+    {
+        load_a<P::D>(a, tile, left_row<P>(u), k);
+    }
+};
+
+/* Left operands in registers, where there are enough: D 64. */
+template <class P> struct LeftHeld {
+    unsigned a[2][P::K][4];
+    __device__ inline void load(unsigned to[4], int u, int k) const
+    {
+        for (int i = 0; i < 4; i++) to[i] = a[u][k][i];
+    }
+};
+
+/* Whether every query of the block sees every key of the tile. */
+template <class P>
+__device__ inline bool tile_is_full(const TcPass &c, const QueryBlock &q, KeyTile t)
+{
+    const Seen &s = c.a.seen;
+    return q.n == P::T && t.n == P::KEYS && t.key + t.n - 1 <= s.first + q.at &&
+           t.key >= seen_from(s, q.end - 1);
+}
+
+/* Scores that are not seen become `fill`. m: blocks of rows of values. */
+template <class P>
+__device__ inline void hide_scores(const TcPass &c, const QueryBlock &q, KeyTile t,
+                                   float (*m)[P::N][4], float fill)
+{
+#pragma unroll
+    for (int u = 0; u < P::V; u++)
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            int query = query_row<P>(u) + sum_row() + 8 * r;
+            int row = c.a.seen.first + q.at + (query < q.n ? query : q.n - 1);
+            int from = seen_from(c.a.seen, row) - t.key;
+            int to = (row < t.key + t.n ? row + 1 : t.key + t.n) - t.key;
+#pragma unroll
+            for (int j = 0; j < P::N; j++)
+#pragma unroll
+                for (int i = 0; i < 2; i++) {
+                    int key = 8 * j + sum_col() + i;
+                    if (key < from || key >= to) m[u][j][2 * r + i] = fill;
+                }
+        }
+}
+
+#endif

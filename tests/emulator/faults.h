@@ -1,0 +1,26 @@
+/* Faults on demand: the environment variable TTT_EMULATOR_FAIL holds some of these, with commas
+ * between:
+ *   driver       there is no driver            old-driver  one for CUDA 12.0, too old
+ *   device       a driver and no device        memory:MB   the device has so much memory
+ *   malloc:N     the Nth allocation finds no memory, nor does any after it
+ *   launch:N     the Nth launch of a kernel is refused
+ *   sync:N       at the Nth wait the device is lost: every call from then on fails */
+#ifndef EMULATOR_FAULTS_H
+#define EMULATOR_FAULTS_H
+
+#include <cuda_runtime.h>
+
+namespace emulator
+{
+
+enum class Fault { MALLOC, LAUNCH, SYNC };
+
+/* Counts a call of this kind; true where it is to fail. */
+bool fault_due(Fault fault);
+cudaError_t device_missing(); /* cudaSuccess: it is there */
+int driver_version();
+size_t memory_limit(); /* bytes */
+
+} // namespace emulator
+
+#endif
