@@ -198,7 +198,8 @@ static size_t cpu_memory_left(Backend *be)
     return mem_available();
 }
 
-const Machine machine_cpu = {.open = cpu_open,
+const Machine machine_cpu = {.span_rows = 512, /* their activations stay in the caches */
+                             .open = cpu_open,
                              .close = cpu_close,
                              .alloc = cpu_alloc,
                              .free = cpu_free,

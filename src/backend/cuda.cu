@@ -268,7 +268,10 @@ static void machine_gemm(Backend *be, const Gemm *g)
     if (!cuda_failed(be)) cuda_gemm(be, be->cuda->gemm, g);
 }
 
-static const Machine machine_cuda = {.open = machine_open,
+/* 8,192 rows of 768 columns are 384 tiles of 128 x 128 for the 132 processors of an H100. */
+static const Machine machine_cuda = {.own_memory = true,
+                                     .span_rows = 8192,
+                                     .open = machine_open,
                                      .close = machine_close,
                                      .alloc = memory_alloc,
                                      .free = memory_free,

@@ -8,6 +8,8 @@
 #include "backend/backend.h"
 
 typedef struct Machine {
+    bool own_memory; /* apart from the host's */
+    int span_rows;   /* of activations that one pass of a block keeps it busy with */
     /* Sets ops, isa, threads, bf16_native and what is the machine's own. On failure nothing is
      * left. */
     int (*open)(Backend *be, const BackendOptions *options, Err *err);

@@ -4,9 +4,8 @@
 #include <string.h>
 
 #include "backend/bf16_copy.h"
+#include "backend/machine.h"
 #include "model/sweep_state.h"
-
-enum { SPAN_ROWS = 512 };
 
 static int64_t ceil_div(int64_t a, int64_t b)
 {
@@ -208,7 +207,7 @@ static void set_segment(Sweep *s, int64_t chunks)
 {
     int64_t T = s->o.length, all = ceil_div(T, s->chunk) * s->chunk;
     s->segment = min64(chunks * s->chunk, all);
-    int64_t rows = SPAN_ROWS / s->o.batch > 1 ? SPAN_ROWS / s->o.batch : 1;
+    int64_t most = s->m->be->machine->span_rows / s->o.batch, rows = most > 1 ? most : 1;
     s->span = (int)min64(rows > s->chunk ? rows / s->chunk * s->chunk : rows, s->segment);
     s->spans = (int)ceil_div(s->segment, s->span);
     s->stride = 1;
@@ -309,7 +308,8 @@ static Sweep *sweep_shape(Model *m, const SweepOptions *o)
     s->lead.acts = calloc((size_t)lead_layers(m) + 1, sizeof *s->lead.acts);
     CHECK(s->kv.layer && s->tail.acts && s->lead.acts, "out of memory");
     s->rope_start = -1;
-    int64_t spans = SPAN_ROWS / ((int64_t)o->batch * s->chunk), all = ceil_div(o->length, s->chunk);
+    int64_t spans = m->be->machine->span_rows / ((int64_t)o->batch * s->chunk),
+            all = ceil_div(o->length, s->chunk);
     if (o->gradient) s->forward_flops = sweep_floor_flops(m, o->length, false, s->learn);
     if (o->gradient && o->segment_chunks > 0)
         try_segment(s, min64(o->segment_chunks, all), o->remake);
@@ -346,6 +346,10 @@ int sweep_create(Sweep **out, Model *m, const SweepOptions *o, Err *err)
     /* emulated products round their operands themselves */
     s->head = backend_bf16_emulated(m->be) ? NULL : head_unadapted(m, &s->head_size);
     if (s->head) bf16_copy_keep(m->be, s->head, s->head_size);
+    if (backend_wait(m->be, err) < 0) {
+        sweep_free(s);
+        return -1;
+    }
     *out = s;
     return 0;
 }

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "backend/peak.h" // defines: peak_bf16, peak_bf16_available
-#include "base/mem.h"     // defines: time_now, mem_available
+#include "base/mem.h"     // defines: time_now
 
 enum { BURSTS = 8, FIRST_ROUNDS = 1 << 16 };
 static const double BURST_SECONDS = 0.01;
@@ -63,11 +63,11 @@ double bench_peak_of(Backend *be)
 
 /* Elements of an array that no cache holds; less where memory is short. The system may tell the
  * size of a cache that many machines share, hence the bound. */
-static size_t array_elements(void)
+static size_t array_elements(Backend *be)
 {
     const size_t least = (size_t)128 << 20, most = (size_t)512 << 20;
     long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
-    size_t bytes = cache > 0 ? 2 * (size_t)cache : least, available = mem_available() / 6;
+    size_t bytes = cache > 0 ? 2 * (size_t)cache : least, available = backend_memory_left(be) / 6;
     if (bytes < least) bytes = least;
     if (bytes > most) bytes = most;
     if (available > 0 && bytes > available) bytes = available;
@@ -83,7 +83,7 @@ typedef struct Arrays {
 /* As many as the kind of stream needs. */
 static Arrays arrays_open(Backend *be, PeakMemory kind)
 {
-    Arrays a = {.count = (int)kind + 1, .n = array_elements()};
+    Arrays a = {.count = (int)kind + 1, .n = array_elements(be)};
     double bytes;
     real *out = mem_alloc((size_t)be->threads * sizeof *out);
     for (int i = 0; i < ARRAY_LEN(a.array); i++) {
