@@ -261,6 +261,39 @@ static int machine_wait(Backend *be, Err *err)
     return err_set(err, "%s", c->failure.text);
 }
 
+/* ------------------------------------------------------------------------------ records */
+
+/* Only this thread's calls are its concern. */
+static void record_begin(Backend *be)
+{
+    if (cuda_failed(be)) return;
+    cuda_note(be, "recording",
+              cudaStreamBeginCapture(be->cuda->stream, cudaStreamCaptureModeThreadLocal));
+}
+
+static BackendRecord *record_end(Backend *be)
+{
+    cudaGraph_t graph = NULL;
+    cudaGraphExec_t record = NULL;
+    if (cuda_failed(be)) return NULL;
+    cuda_note(be, "recording", cudaStreamEndCapture(be->cuda->stream, &graph));
+    if (!cuda_failed(be)) cuda_note(be, "recording", cudaGraphInstantiate(&record, graph, 0));
+    if (graph) cudaGraphDestroy(graph);
+    return cuda_failed(be) ? NULL : (BackendRecord *)record;
+}
+
+static void record_play(Backend *be, BackendRecord *record)
+{
+    if (cuda_failed(be)) return;
+    cuda_note(be, "step", cudaGraphLaunch((cudaGraphExec_t)record, be->cuda->stream));
+}
+
+static void record_free(Backend *be, BackendRecord *record)
+{
+    (void)be;
+    cudaGraphExecDestroy((cudaGraphExec_t)record);
+}
+
 /* ------------------------------------------------------------------------------ products */
 
 static void machine_gemm(Backend *be, const Gemm *g)
@@ -282,6 +315,10 @@ static const Machine machine_cuda = {.own_memory = true,
                                      .wait = machine_wait,
                                      .memory_left = memory_left,
                                      .gemm = machine_gemm,
+                                     .record_begin = record_begin,
+                                     .record_end = record_end,
+                                     .record_play = record_play,
+                                     .record_free = record_free,
                                      .round_bf16 = cuda_round_bf16};
 
 extern "C" __attribute__((visibility("default"))) const Machine *ttt_cuda_machine(void)
