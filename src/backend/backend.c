@@ -111,6 +111,11 @@ size_t backend_memory_left(Backend *be)
     return be->machine->memory_left(be);
 }
 
+size_t backend_memory_peak(Backend *be)
+{
+    return be->machine->memory_peak(be);
+}
+
 bool backend_records(const Backend *be)
 {
     return be->machine->record_begin != NULL;

@@ -72,6 +72,9 @@ int backend_wait(Backend *be, Err *err);
 /* Bytes that backend_alloc may still take; 0: not known. */
 size_t backend_memory_left(Backend *be);
 
+/* The most bytes taken so far: of a GPU, by this process's arrays; of the host, by all of it. */
+size_t backend_memory_peak(Backend *be);
+
 /* What is started from record_begin to record_end is not done but kept, to be done by record_play
  * as one, again and again, without the host's time for each of its parts (a CUDA graph). Meanwhile
  * nothing may be downloaded, uploaded or allocated, and everything that it needs must have been
