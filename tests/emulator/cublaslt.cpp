@@ -3,6 +3,7 @@
  * the preference said) is asked here too. */
 #include <cublasLt.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "state.h"
@@ -319,7 +320,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
     if (!describe(&call, desc, a, b, c, d) || wanted < 1) return CUBLAS_STATUS_INVALID_VALUE;
     *results = {};
     memcpy(results->algo.alignment, preference->alignment, sizeof preference->alignment);
-    results->algo.workspace = results->workspaceSize = preference->workspace / 2;
+    results->algo.workspace = results->workspaceSize =
+        std::min<size_t>(preference->workspace, 4096);
     *found = 1;
     return CUBLAS_STATUS_SUCCESS;
 }
