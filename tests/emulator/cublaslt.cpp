@@ -351,14 +351,13 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
     check_operand("B", b, call.b, algo->alignment[1]);
     if (call.beta != 0) check_operand("C", c, call.c, algo->alignment[2]);
     check_operand("D", d, call.d, algo->alignment[3]);
-    cudaError_t status = emulator::enqueue(stream, "cublasLtMatmul",
-                                           [call, workspace, algo_bytes = algo->workspace] {
-                                               if (algo_bytes) memset(workspace, 0xff, algo_bytes);
-                                               if (call.d.type == CUDA_R_64F)
-                                                   multiply<double>(call);
-                                               else
-                                                   multiply<float>(call);
-                                               emulator::check_edges("cublasLtMatmul");
-                                           });
+    cudaError_t status = emulator::enqueue(stream, [call, workspace, algo_bytes = algo->workspace] {
+        if (algo_bytes) memset(workspace, 0xff, algo_bytes);
+        if (call.d.type == CUDA_R_64F)
+            multiply<double>(call);
+        else
+            multiply<float>(call);
+        emulator::check_edges("cublasLtMatmul");
+    });
     return status == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
 }
