@@ -391,23 +391,28 @@ static void report_norms(Sweep *s, double *out)
         for (int64_t b = 0; b < B; b++) out[b * chunks + i] = (double)s->reported[i * B + b];
 }
 
+void sweep_passes(Sweep *s, const SweepRun *r)
+{
+    if (s->head) bf16_copy_refresh(s->m->be, s->head, s->head_size);
+    start_weights(s);
+    for (int64_t i = 0; i < s->plan.segments; i++) {
+        bool last = i == s->plan.segments - 1;
+        if (r->gradient && !last) exchange_state(s, i, true);
+        forward_segment(s, r, i, r->gradient && last);
+        if (!last) advance(s, i);
+    }
+    if (r->gradient) reverse(s, r);
+}
+
 double sweep_run(Sweep *s, const int32_t *tokens, double inner_lr, real *gradient, double weight,
                  SweepReport *report)
 {
     CHECK(!gradient || s->o.gradient, "this sweep was made without room for gradients");
     size_t losses = (size_t)s->o.batch * (size_t)s->plan.chunks;
     SweepRun r = {.gradient = gradient, .chunk_weight = weight / (double)losses, .report = report};
-    if (s->head) bf16_copy_refresh(s->m->be, s->head, s->head_size);
     stage_tokens(s, tokens);
     if (s->learn) backend_upload_doubles(s->m->be, s->inner_lr, &inner_lr, 1);
-    start_weights(s);
-    for (int64_t i = 0; i < s->plan.segments; i++) {
-        bool last = i == s->plan.segments - 1;
-        if (gradient && !last) exchange_state(s, i, true);
-        forward_segment(s, &r, i, gradient && last);
-        if (!last) advance(s, i);
-    }
-    if (gradient) reverse(s, &r);
+    sweep_play(s, &r);
     profile_phase(s->m->be, PHASE_OTHER);
     report_losses(s, report);
     if (report && report->inner_gnorm && s->learn) report_norms(s, report->inner_gnorm);

@@ -357,6 +357,7 @@ int sweep_create(Sweep **out, Model *m, const SweepOptions *o, Err *err)
 void sweep_free(Sweep *s)
 {
     if (!s) return;
+    sweep_records_free(s);
     if (s->head) bf16_copy_drop(s->m->be, s->head);
     if (s->memory) backend_free(s->m->be, s->memory, s->elements);
     free(s->acts);

@@ -11,6 +11,16 @@ static inline int64_t min64(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+/* A run's passes, kept: see sweep_record.c. */
+enum { SWEEP_RECORDS = 2 };
+typedef struct SweepRecord {
+    const real *gradient; /* what the passes depend on beside the sweep itself */
+    double chunk_weight;
+    bool norms;
+    int runs; /* so far; 0: the place is free */
+    BackendRecord *record;
+} SweepRecord;
+
 struct Sweep {
     Model *m;
     SweepOptions o;
@@ -58,6 +68,8 @@ struct Sweep {
     int32_t *targets;   /* chunk after chunk: (B, chunk) each */
     real *nll;          /* laid out as targets */
 
+    SweepRecord record[SWEEP_RECORDS];
+
     /* Host memory: */
     int32_t *staged;    /* inputs, then targets, as above */
     real *reported;     /* (B, T): the run's nll or norms */
@@ -86,6 +98,12 @@ Span sweep_span(const Sweep *s, int64_t start, int M, int64_t segment_start, int
 /* With a gradient: a segment through the leading blocks into s->x, and back from there. */
 void sweep_lead_forward(Sweep *s, const SweepRun *r, int64_t index);
 void sweep_lead_backward(Sweep *s, const SweepRun *r, int64_t index);
+
+/* All passes of a run, from the tokens in backend memory to the losses there. */
+void sweep_passes(Sweep *s, const SweepRun *r);
+/* Those, or a record of them. */
+void sweep_play(Sweep *s, const SweepRun *r);
+void sweep_records_free(Sweep *s);
 
 /* Layers below this one have no KvRows of their own. */
 static inline int first_window(const Sweep *s)

@@ -5,19 +5,28 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "backend/machine.h"
 #include "backend/peak.h" // defines: peak_bf16, peak_bf16_available
 #include "base/mem.h"     // defines: time_now
 
-enum { BURSTS = 8, FIRST_ROUNDS = 1 << 16 };
+enum { BURSTS = 8, FIRST_ROUNDS = 1 << 12, MOST_ROUNDS = 1 << 30 };
 static const double BURST_SECONDS = 0.01;
 
 /* One burst of `rounds`: work done. */
 typedef double (*Burst)(Backend *be, void *out, int64_t rounds);
 
+/* Who measures will ask whether it failed. */
+static void settle(Backend *be)
+{
+    Err ignored;
+    (void)backend_wait(be, &ignored);
+}
+
 static double products_burst(Backend *be, void *out, int64_t rounds)
 {
     double flops;
     be->ops->peak_products(be, &flops, out, rounds);
+    settle(be);
     return flops;
 }
 
@@ -32,9 +41,10 @@ static double best_rate(Backend *be, Burst burst)
     void *out = mem_alloc((size_t)be->threads * sizeof(double));
     double best = 0;
     int64_t rounds = FIRST_ROUNDS;
+    burst(be, out, rounds); /* the first start of a kernel is slower */
     for (int done = 0; done < BURSTS;) {
         double began = time_now(), work = burst(be, out, rounds), seconds = time_now() - began;
-        if (seconds < BURST_SECONDS) {
+        if (seconds < BURST_SECONDS && rounds < MOST_ROUNDS) {
             rounds *= 2;
             continue;
         }
@@ -52,6 +62,7 @@ double bench_peak_products(Backend *be)
 
 double bench_peak_bf16(Backend *be)
 {
+    if (be->machine->own_memory) return be->bf16 ? bench_peak_matrix(be) : 0;
     return peak_bf16_available() ? best_rate(be, bf16_burst) : 0;
 }
 
@@ -101,11 +112,14 @@ static void arrays_close(Backend *be, Arrays *a)
 
 static double memory_burst(Backend *be, const Arrays *a, PeakMemory kind)
 {
-    double bytes, began = time_now();
     real *out = mem_alloc((size_t)be->threads * sizeof *out);
+    settle(be);
+    double bytes, began = time_now();
     be->ops->peak_memory(be, &bytes, out, kind, a->array[0], a->array[1], a->array[2], a->n);
+    settle(be);
+    double seconds = time_now() - began;
     mem_free(out);
-    return bytes / (time_now() - began) / 1e9;
+    return bytes / seconds / 1e9;
 }
 
 static double memory_rate(Backend *be, const Arrays *a, PeakMemory kind)

@@ -113,6 +113,7 @@ static int step_run(Trainer *t, StepRecord *r, Err *err)
     if (!isfinite(r->grad_norm))
         return train_fault_gradient(t->model, t->gradient, t->host, r->grad_norm, r->step, err);
     r->seconds = time_now() - start;
+    r->memory = backend_memory_peak(t->be);
     int64_t tokens = c->global_batch_size * c->seq_length;
     r->tokens_per_second = (double)tokens / r->seconds;
     t->state.step++;
