@@ -54,11 +54,18 @@ template <int D, int ROWS> __device__ inline void copy_tile(Bits *to, const Bits
     }
 }
 
+/* Where this lane points in a block of 16 rows: at row `r` of it, chunk 2 k + c with c 0 or 1. Rows
+ * of tiles begin at multiples of 8, so that r alone decides the order of chunks. */
+template <int D> __device__ inline int lane_at(int r, int c, int k)
+{
+    return r * D + (((c ^ (r & 7)) << 3) ^ (k << 4));
+}
+
 /* a: rows row..row+15, columns 16 k.. of a tile */
 template <int D> __device__ inline void load_a(unsigned a[4], const Bits *tile, int row, int k)
 {
     int lane = lane_id();
-    ldmatrix_x4(a, tile + chunk_at<D>(row + lane % 16, 2 * k + lane / 16));
+    ldmatrix_x4(a, tile + row * D + lane_at<D>(lane % 16, lane / 16, k));
 }
 
 /* b of a transposed tile: columns are its rows row..row+15 (two fragments), rows its columns 16 k..
@@ -66,7 +73,7 @@ template <int D> __device__ inline void load_a(unsigned a[4], const Bits *tile, 
 template <int D> __device__ inline void load_b(unsigned b[4], const Bits *tile, int row, int k)
 {
     int lane = lane_id();
-    ldmatrix_x4(b, tile + chunk_at<D>(row + lane / 16 * 8 + lane % 8, 2 * k + lane / 8 % 2));
+    ldmatrix_x4(b, tile + row * D + lane_at<D>(lane / 16 * 8 + lane % 8, lane / 8 % 2, k));
 }
 
 /* b of a tile as it lies: rows are its rows row..row+15, columns its columns 16 j.. (two fragments)
@@ -74,7 +81,7 @@ template <int D> __device__ inline void load_b(unsigned b[4], const Bits *tile, 
 template <int D> __device__ inline void load_b_rows(unsigned b[4], const Bits *tile, int row, int j)
 {
     int lane = lane_id();
-    ldmatrix_x4_trans(b, tile + chunk_at<D>(row + lane % 16, 2 * j + lane / 16));
+    ldmatrix_x4_trans(b, tile + row * D + lane_at<D>(lane % 16, lane / 16, j));
 }
 
 /* d (16, 16) += a b */

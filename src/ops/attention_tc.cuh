@@ -133,25 +133,25 @@ __device__ inline bool tile_is_full(const TcPass &c, const QueryBlock &q, KeyTil
            t.key >= seen_from(s, q.end - 1);
 }
 
-/* Scores that are not seen become `fill`. m: blocks of rows of values. */
-template <class P>
-__device__ inline void hide_scores(const TcPass &c, const QueryBlock &q, KeyTile t,
-                                   float (*m)[P::N][4], float fill)
+/* Scores that are not seen become -inf: of N * 8 keys from the tile's row `first` on. */
+template <class P, int N>
+__device__ inline void hide_scores(const TcPass &c, const QueryBlock &q, KeyTile t, int first,
+                                   float (*m)[N][4])
 {
 #pragma unroll
     for (int u = 0; u < P::V; u++)
 #pragma unroll
-        for (int r = 0; r < 2; r++) {
-            int query = query_row<P>(u) + sum_row() + 8 * r;
+        for (int half = 0; half < 2; half++) {
+            int query = query_row<P>(u) + sum_row() + 8 * half;
             int row = c.a.seen.first + q.at + (query < q.n ? query : q.n - 1);
-            int from = seen_from(c.a.seen, row) - t.key;
-            int to = (row < t.key + t.n ? row + 1 : t.key + t.n) - t.key;
+            int from = seen_from(c.a.seen, row) - t.key - first;
+            int to = (row < t.key + t.n ? row + 1 : t.key + t.n) - t.key - first;
 #pragma unroll
-            for (int j = 0; j < P::N; j++)
+            for (int j = 0; j < N; j++)
 #pragma unroll
                 for (int i = 0; i < 2; i++) {
                     int key = 8 * j + sum_col() + i;
-                    if (key < from || key >= to) m[u][j][2 * r + i] = fill;
+                    if (key < from || key >= to) m[u][j][2 * half + i] = -INFINITY;
                 }
         }
 }

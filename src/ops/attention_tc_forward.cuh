@@ -60,7 +60,7 @@ __device__ inline void forward_tile(const TcPass &c, const QueryBlock &q, KeyTil
     clear_mma<P::U, P::N>(m);
     add_dots_mma<P::D, P::U, P::N>(m, left, stage, 0);
     if (P::DUAL && t.own) add_dots_mma<P::D, 1, P::N>(m + 1, left, stage + 2 * P::TILE, 0);
-    if (!tile_is_full<P>(c, q, t)) hide_scores<P>(c, q, t, m, -INFINITY);
+    if (!tile_is_full<P>(c, q, t)) hide_scores<P, P::N>(c, q, t, 0, m);
     weigh_scores<P>(c, r, m, o);
     unsigned p[P::U][P::N / 2][4];
 #pragma unroll
