@@ -35,7 +35,7 @@ template <int D_, bool DUAL_> struct QueryPlan {
 /* A block's place: its queries, and its part of the tiles of keys that they see. */
 struct QueryBlock {
     int b, h, at, n; /* sequence, head, first query, their number */
-    size_t head;     /* b H + h */
+    int head;        /* b H + h */
     int part;
     int key, past, own;   /* first row seen, tiles of past rows, first row of the others */
     int end, tile, tiles; /* one past the last row seen; this part's tiles */
@@ -53,7 +53,7 @@ template <class P> __device__ inline QueryBlock query_block(const TcPass &c)
     q.n = c.a.M - q.at < P::T ? c.a.M - q.at : P::T;
     q.h = (int)blockIdx.y;
     q.b = (int)blockIdx.z;
-    q.head = (size_t)q.b * (size_t)c.a.H + (size_t)q.h;
+    q.head = q.b * c.a.H + q.h;
     q.key = seen_from(s, s.first + q.at);
     q.own = q.key > s.first ? q.key : s.first;
     q.end = s.first + q.at + q.n;
@@ -76,7 +76,7 @@ template <class P>
 __device__ inline void copy_queries(const TcPass &c, Bits *to, Bits *const x[2],
                                     const QueryBlock &q)
 {
-    size_t at = (q.head * (size_t)c.a.M + (size_t)q.at) * P::D;
+    size_t at = ((size_t)q.head * (size_t)c.a.M + (size_t)q.at) * P::D;
     copy_tile<P::D, P::T>(to, x[0] + at, q.n);
     if (P::DUAL) copy_tile<P::D, P::T>(to + P::T * P::D, x[1] + at, q.n);
 }
@@ -85,11 +85,11 @@ __device__ inline void copy_queries(const TcPass &c, Bits *to, Bits *const x[2],
 template <class P>
 __device__ inline void copy_keys(const TcPass &c, Bits *to, const QueryBlock &q, KeyTile t)
 {
-    size_t at = (q.head * (size_t)c.rows + (size_t)(t.key - c.row0)) * P::D;
+    size_t at = ((size_t)again(q.head) * (size_t)c.rows + (size_t)(t.key - c.row0)) * P::D;
     copy_tile<P::D, P::KEYS>(to, c.k[0] + at, t.n);
     copy_tile<P::D, P::KEYS>(to + P::TILE, c.v[0] + at, t.n);
     if (P::DUAL && t.own) {
-        at = (q.head * (size_t)c.a.M + (size_t)(t.key - c.a.seen.first)) * P::D;
+        at = ((size_t)again(q.head) * (size_t)c.a.M + (size_t)(t.key - c.a.seen.first)) * P::D;
         copy_tile<P::D, P::KEYS>(to + 2 * P::TILE, c.k[1] + at, t.n);
         copy_tile<P::D, P::KEYS>(to + 3 * P::TILE, c.v[1] + at, t.n);
     }

@@ -28,7 +28,7 @@ template <int D_, bool DUAL_, bool OWN_> struct KeyPlan {
 
 struct KeyBlock {
     int b, h, col; /* sequence, head, first of the sums' columns / 16 */
-    size_t head;
+    int head;      /* b H + h */
     KeyTile t;
     int query, end; /* queries that see some of the keys, from a whole tile on */
 };
@@ -40,7 +40,7 @@ template <class P> __device__ inline KeyBlock key_block(const TcPass &c, int ski
     KeyBlock k;
     k.b = (int)blockIdx.z;
     k.h = (int)blockIdx.y;
-    k.head = (size_t)k.b * (size_t)c.a.H + (size_t)k.h;
+    k.head = k.b * c.a.H + k.h;
     k.col = (int)blockIdx.x % splits * (P::COLS / 16);
     k.t = key_tile(c.a.seen, skip + (int)blockIdx.x / splits, P::KEYS);
     k.query = k.t.own ? (k.t.key - c.a.seen.first) / P::T * P::T : 0;
@@ -51,11 +51,11 @@ template <class P> __device__ inline KeyBlock key_block(const TcPass &c, int ski
 /* The block's keys and values, to stay. */
 template <class P> __device__ inline void copy_kept(const TcPass &c, Bits *to, const KeyBlock &k)
 {
-    size_t at = (k.head * (size_t)c.rows + (size_t)(k.t.key - c.row0)) * P::D;
+    size_t at = ((size_t)k.head * (size_t)c.rows + (size_t)(k.t.key - c.row0)) * P::D;
     copy_tile<P::D, P::KEYS>(to, c.k[0] + at, k.t.n);
     copy_tile<P::D, P::KEYS>(to + P::TILE, c.v[0] + at, k.t.n);
     if (!P::OWN) return;
-    at = (k.head * (size_t)c.a.M + (size_t)(k.t.key - c.a.seen.first)) * P::D;
+    at = ((size_t)k.head * (size_t)c.a.M + (size_t)(k.t.key - c.a.seen.first)) * P::D;
     copy_tile<P::D, P::KEYS>(to + 2 * P::TILE, c.k[1] + at, k.t.n);
     copy_tile<P::D, P::KEYS>(to + 3 * P::TILE, c.v[1] + at, k.t.n);
 }
@@ -65,7 +65,7 @@ template <class P>
 __device__ inline void copy_stage(const TcPass &c, Bits *to, const KeyBlock &k, int query)
 {
     int n = c.a.M - query < P::T ? c.a.M - query : P::T;
-    size_t first = k.head * (size_t)c.a.M + (size_t)query, at = first * P::D;
+    size_t first = (size_t)again(k.head) * (size_t)c.a.M + (size_t)query, at = first * P::D;
     copy_tile<P::D, P::T>(to, c.q[0] + at, n);
     copy_tile<P::D, P::T>(to + P::ROWS, c.d_o[0] + at, n);
     if (P::DUAL) {
@@ -272,6 +272,7 @@ template <class P> __global__ void __launch_bounds__(TC_BLOCK, 2) tc_keys_kernel
     if (P::OWN) clear_mma<P::U, P::COLS / 8>(sums.own_dv);
     copy_kept<P>(c, kept, k);
     copy_stage<P>(c, stages, k, k.query);
+#pragma unroll 1
     for (int query = k.query, i = 0; query < k.end; query += P::T, i++) {
         cp_async_wait<0>();
         __syncthreads();
@@ -279,6 +280,7 @@ template <class P> __global__ void __launch_bounds__(TC_BLOCK, 2) tc_keys_kernel
         if (query + P::T < k.end)
             copy_stage<P>(c, stages + (i + 1) % 2 * P::STAGE, k, query + P::T);
         bool full = stage_is_full<P>(c, k, query);
+#pragma unroll 1
         for (int row = 0; row < P::T && query + row < k.end; row += P::QUERIES)
             keys_step<P>(c, k, kept, stage, row, query + row, full, &sums);
     }

@@ -16,7 +16,7 @@ template <class P> struct TcKnown {
 template <class P> __device__ inline TcKnown<P> known_of_block(const TcPass &c, const QueryBlock &q)
 {
     TcKnown<P> known;
-    const float4 *from = c.known + q.head * (size_t)c.a.M + (size_t)q.at;
+    const float4 *from = c.known + (size_t)q.head * (size_t)c.a.M + (size_t)q.at;
 #pragma unroll
     for (int u = 0; u < P::V; u++)
 #pragma unroll
@@ -107,6 +107,7 @@ __device__ inline void queries_tiles(const TcPass &c, const QueryBlock &q, Bits 
                                      float (*dq)[P::D / 8][4])
 {
     TcKnown<P> known = known_of_block<P>(c, q);
+#pragma unroll 1
     for (int i = q.tile; i < q.tiles; i++) {
         cp_async_wait<0>();
         __syncthreads();
@@ -116,6 +117,7 @@ __device__ inline void queries_tiles(const TcPass &c, const QueryBlock &q, Bits 
             copy_keys<P>(c, stages + (i + 1 - q.tile) % 2 * P::STAGE, q,
                          tile_of_block<P>(c, q, i + 1));
         bool full = tile_is_full<P>(c, q, t);
+#pragma unroll 1
         for (int row = 0; row < t.n; row += STEP<P>)
             queries_step<P>(c, q, t, stage, row, left_q, left_d_o, known, full, dq);
     }
