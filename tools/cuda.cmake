@@ -7,7 +7,7 @@ set(CUDA_HOW "for GPUs install CUDA ${CUDA_OLDEST} or newer (https://developer.n
 and put its nvcc on PATH or into CUDACXX")
 
 file(GLOB CUDA_SOURCES CONFIGURE_DEPENDS src/backend/*.cu src/ops/*.cu)
-set(CUDA_C_SOURCES tests/emulator/missing.c src/ops/table.c src/base/err.c src/backend/bf16_copy.c)
+set(CUDA_C_SOURCES src/ops/table.c src/base/err.c src/backend/bf16_copy.c)
 
 # --- the toolkit: NVCC, and CUDA_LIBRARIES, or one line that says how to get one ---
 function(find_cuda)
@@ -112,7 +112,7 @@ foreach(precision fp32 fp64)
   add_library(cuda_c_${precision} OBJECT ${CUDA_C_SOURCES})
   target_include_directories(cuda_c_${precision} PRIVATE src)
   target_compile_definitions(cuda_c_${precision} PRIVATE ISA=cuda)
-  target_compile_options(cuda_c_${precision} PRIVATE -fno-sanitize=all -Wno-unused-parameter)
+  target_compile_options(cuda_c_${precision} PRIVATE -fno-sanitize=all)
   set_target_properties(cuda_c_${precision} PROPERTIES POSITION_INDEPENDENT_CODE ON
                         C_VISIBILITY_PRESET hidden)
   add_library(ttt_emulated_${precision} MODULE ${CUDA_SOURCES} $<TARGET_OBJECTS:emulator>
