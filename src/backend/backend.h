@@ -57,7 +57,9 @@ void backend_copy(Backend *be, real *to, const real *from, size_t n);
 /* Host to backend and back, when all that was started before is done. */
 void backend_upload(Backend *be, real *to, const real *host, size_t n);
 void backend_download(Backend *be, real *host, const real *from, size_t n);
-/* Ids and scalars lie in backend memory too; their room is taken in elements of `real`. */
+/* Ids, scalars and the like lie in backend memory too; their room is taken in elements of `real`.
+ */
+void backend_upload_bytes(Backend *be, void *to, const void *host, size_t n);
 void backend_upload_ids(Backend *be, int32_t *to, const int32_t *host, size_t n);
 void backend_upload_doubles(Backend *be, double *to, const double *host, size_t n);
 void backend_download_doubles(Backend *be, double *host, const double *from, size_t n);
@@ -72,6 +74,9 @@ int backend_wait(Backend *be, Err *err);
 /* Bytes that backend_alloc may still take; 0: not known. */
 size_t backend_memory_left(Backend *be);
 
+/* Bytes that this backend may fill, whatever it holds now: of a GPU, what was free as it was
+ * opened; 0: others live in that memory too. */
+size_t backend_memory_room(Backend *be);
 /* The most bytes taken so far: of a GPU, by this process's arrays; of the host, by all of it. */
 size_t backend_memory_peak(Backend *be);
 

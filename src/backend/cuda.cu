@@ -17,15 +17,18 @@ extern "C" {
 extern const struct Ops ops_cuda;
 }
 
-enum { LEAST_MAJOR = 8, NAME_LENGTH = 16 };
+enum { LEAST_MAJOR = 8, NAME_LENGTH = 16, MOST_RETIRED = 256 };
 
 struct Cuda {
     cudaStream_t stream;
     int processors;
     char isa[NAME_LENGTH]; /* "sm_90" */
     bool failed;
-    Err failure;        /* the first */
-    size_t taken, most; /* bytes of memory */
+    Err failure;                 /* the first */
+    size_t room, taken, most;    /* bytes of memory: free at first, of ours now, of ours at most */
+    int records;                 /* kept now: they hold on to memory that was scratch */
+    void *retired[MOST_RETIRED]; /* such memory */
+    int n_retired;
     void *scratch;
     size_t scratch_bytes;
     CudaGemm *gemm;
@@ -109,6 +112,8 @@ static int device_open(Backend *be, const BackendOptions *options, Err *err)
     cudaError_t status = cudaSetDevice(device);
     if (status == cudaSuccess)
         status = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking);
+    size_t all;
+    if (status == cudaSuccess) status = cudaMemGetInfo(&c->room, &all);
     if (status != cudaSuccess) return no_gpu(err, cudaGetErrorString(status));
     return cuda_gemm_open(&c->gemm, err);
 }
@@ -118,6 +123,7 @@ static void machine_close(Backend *be)
     struct Cuda *c = be->cuda;
     cuda_gemm_close(c->gemm);
     if (c->scratch) cudaFree(c->scratch);
+    for (int i = 0; i < c->n_retired; i++) cudaFree(c->retired[i]);
     if (c->stream) cudaStreamDestroy(c->stream);
     free(c);
     be->cuda = NULL;
@@ -162,8 +168,13 @@ void *cuda_grow(Backend *be, void *room, size_t *bytes, size_t wanted)
     struct Cuda *c = be->cuda;
     if (wanted <= *bytes || c->failed) return room;
     cuda_note(be, "waiting", cudaStreamSynchronize(c->stream));
-    if (room) cudaFree(room);
-    memory_count(c, 0, *bytes);
+    if (room && c->records > 0) {
+        CHECK(c->n_retired < MOST_RETIRED, "scratch has grown %d times", c->n_retired);
+        c->retired[c->n_retired++] = room;
+    } else {
+        cudaFree(room);
+        memory_count(c, 0, *bytes);
+    }
     *bytes = 0;
     room = NULL;
     cuda_note(be, "memory for scratch", cudaMalloc(&room, wanted));
@@ -271,6 +282,11 @@ static void memory_download(Backend *be, void *host, const void *from, size_t by
     if (cuda_failed(be)) memset(host, 0xff, bytes); /* NaN, of either type */
 }
 
+static size_t memory_room(Backend *be)
+{
+    return be->cuda->room;
+}
+
 static size_t memory_peak(Backend *be)
 {
     return be->cuda->most;
@@ -302,6 +318,7 @@ static BackendRecord *record_end(Backend *be)
     cuda_note(be, "recording", cudaStreamEndCapture(be->cuda->stream, &graph));
     if (!cuda_failed(be)) cuda_note(be, "recording", cudaGraphInstantiate(&record, graph, 0));
     if (graph) cudaGraphDestroy(graph);
+    if (!cuda_failed(be)) be->cuda->records++;
     return cuda_failed(be) ? NULL : (BackendRecord *)record;
 }
 
@@ -313,7 +330,7 @@ static void record_play(Backend *be, BackendRecord *record)
 
 static void record_free(Backend *be, BackendRecord *record)
 {
-    (void)be;
+    be->cuda->records--;
     cudaGraphExecDestroy((cudaGraphExec_t)record);
 }
 
@@ -342,6 +359,7 @@ static const Machine machine_cuda = {.own_memory = true,
                                      .download = memory_download,
                                      .wait = machine_wait,
                                      .memory_left = memory_left,
+                                     .memory_room = memory_room,
                                      .memory_peak = memory_peak,
                                      .gemm = machine_gemm,
                                      .gemm_group = machine_gemm_group,

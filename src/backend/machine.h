@@ -21,10 +21,11 @@ typedef struct Machine {
     void (*copy)(Backend *be, void *to, const void *from, size_t bytes);
     void (*upload)(Backend *be, void *to, const void *host, size_t bytes);
     void (*download)(Backend *be, void *host, const void *from, size_t bytes);
-    int (*wait)(Backend *be, Err *err);       /* see backend_wait */
-    size_t (*memory_left)(Backend *be);       /* see backend_memory_left */
-    size_t (*memory_peak)(Backend *be);            /* see backend_memory_peak */
-    void (*gemm)(Backend *be, const Gemm *g); /* see gemm_batch; count 1 or more */
+    int (*wait)(Backend *be, Err *err);           /* see backend_wait */
+    size_t (*memory_left)(Backend *be);           /* see backend_memory_left */
+    size_t (*memory_room)(Backend *be);           /* see backend_memory_room */
+    size_t (*memory_peak)(Backend *be);           /* see backend_memory_peak */
+    void (*gemm)(Backend *be, const Gemm *g);     /* see gemm_batch; count 1 or more */
     void (*gemm_group)(Backend *be, bool begins); /* see gemm_group_begin; NULL: nothing to do */
     /* See backend_record_begin; NULL: there is no such thing. */
     void (*record_begin)(Backend *be);

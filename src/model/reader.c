@@ -99,6 +99,7 @@ int reader_create(Reader **out, Model *m, bool learn, double inner_lr, Err *err)
 void reader_free(Reader *r)
 {
     if (!r) return;
+    reader_room_forget(r->m);
     drop_copies(r);
     backend_free(r->m->be, r->memory, r->elements);
     free(r->kv.layer);

@@ -247,15 +247,18 @@ size_t sweep_head_bf16(const ModelConfig *c)
     return (size_t)c->output_size * (size_t)c->hidden_size * 2;
 }
 
-/* By default as much as the outer optimizer takes, products' copies included, so that the sweep of
- * a long sequence does not dwarf the model, nor a small model starve its sweep. */
+/* By default, on the host, as much as the outer optimizer takes, products' copies included, so that
+ * the sweep of a long sequence does not dwarf the model, nor a small model starve its sweep. On a
+ * GPU, most of what the optimizer leaves: nobody else wants it. */
 size_t sweep_budget(const Model *m)
 {
     size_t least = (size_t)560 << 20, outer = 4 * m->table.size * sizeof(real);
-    size_t most = outer > least ? outer : least;
+    size_t most = outer > least ? outer : least, room = backend_memory_room(m->be) / 8 * 7;
     int64_t given = m->cfg.training.activation_mb;
-    if (m->cfg.model.compute_dtype == COMPUTE_BF16) most -= sweep_head_bf16(&m->cfg.model);
-    return given > 0 ? (size_t)given << 20 : most;
+    if (given > 0) return (size_t)given << 20;
+    if (room > 0) return room > outer + least ? room - outer : least;
+    return m->cfg.model.compute_dtype == COMPUTE_BF16 ? most - sweep_head_bf16(&m->cfg.model)
+                                                      : most;
 }
 
 /* Segments of this many chunks, and the least made again that fits the budget; false: nothing. */

@@ -1,7 +1,6 @@
-/* Runs of a sweep do the same to the same memory each time, whatever the tokens are. Where the
- * machine can keep what it is told to do, a second run's passes are kept and from then on done as
- * one, so that chunks too short to hide the start of their operations cost no more than those. The
- * first run does not count: in it scratch grows, and products look for their algorithms. */
+/* Runs of a sweep do the same to the same memory each time, whatever the tokens are: they are
+ * repeated (backend/repeat.h), so that chunks too short to hide the start of their operations cost
+ * no more than those. */
 #include "model/sweep_state.h"
 
 /* The record, or the place for one, of runs like this; NULL: places are taken. */
@@ -10,7 +9,7 @@ static SweepRecord *record_of(Sweep *s, const SweepRun *r)
     bool norms = r->report && r->report->inner_gnorm;
     for (int i = 0; i < SWEEP_RECORDS; i++) {
         SweepRecord *kept = &s->record[i];
-        if (kept->runs == 0)
+        if (kept->repeat.runs == 0)
             *kept = (SweepRecord){
                 .gradient = r->gradient, .chunk_weight = r->chunk_weight, .norms = norms};
         if (kept->gradient == r->gradient && kept->chunk_weight == r->chunk_weight &&
@@ -20,29 +19,30 @@ static SweepRecord *record_of(Sweep *s, const SweepRun *r)
     return NULL;
 }
 
-/* Nobody looks on between the operations of a recorded run. */
-static bool watched(const Sweep *s, const SweepRun *r)
+typedef struct Passes {
+    Sweep *s;
+    const SweepRun *r;
+} Passes;
+
+static void passes(void *context)
 {
-    return s->m->be->profile || (r->report && r->report->on_inner_step);
+    Passes *p = context;
+    sweep_passes(p->s, p->r);
 }
 
+/* Nobody looks on between the operations of a repeated run. */
 void sweep_play(Sweep *s, const SweepRun *r)
 {
-    Backend *be = s->m->be;
-    SweepRecord *kept = backend_records(be) && !watched(s, r) ? record_of(s, r) : NULL;
-    if (!kept || kept->runs++ == 0) {
-        sweep_passes(s, r);
-        return;
-    }
-    if (!kept->record) {
-        backend_record_begin(be);
-        sweep_passes(s, r);
-        kept->record = backend_record_end(be);
-    }
-    if (kept->record) backend_record_play(be, kept->record);
+    bool watched = r->report && r->report->on_inner_step;
+    SweepRecord *kept = watched ? NULL : record_of(s, r);
+    Passes p = {s, r};
+    if (kept)
+        repeat_run(s->m->be, &kept->repeat, passes, &p);
+    else
+        passes(&p);
 }
 
 void sweep_records_free(Sweep *s)
 {
-    for (int i = 0; i < SWEEP_RECORDS; i++) backend_record_free(s->m->be, s->record[i].record);
+    for (int i = 0; i < SWEEP_RECORDS; i++) repeat_forget(s->m->be, &s->record[i].repeat);
 }

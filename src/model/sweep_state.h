@@ -3,6 +3,7 @@
 #ifndef TTT_MODEL_SWEEP_STATE_H
 #define TTT_MODEL_SWEEP_STATE_H
 
+#include "backend/repeat.h"
 #include "model/sweep.h"
 #include "model/tail.h"
 
@@ -17,8 +18,7 @@ typedef struct SweepRecord {
     const real *gradient; /* what the passes depend on beside the sweep itself */
     double chunk_weight;
     bool norms;
-    int runs; /* so far; 0: the place is free */
-    BackendRecord *record;
+    Repeat repeat; /* no runs: the place is free */
 } SweepRecord;
 
 struct Sweep {

@@ -2,13 +2,14 @@
  * stream of 8 bytes an element in float, with the row of the table shared by all heads. */
 #include "ops/pack.cuh" // defines: Pack, load, store, aligned, whole_packs, threads_for
 
-static __global__ void rope_table_kernel(real *table, int64_t position, size_t n, int half,
-                                         double theta)
+/* positions: of each row, or NULL: they follow `position`. */
+static __global__ void rope_table_kernel(real *table, int64_t position, const int64_t *positions,
+                                         size_t n, int half, double theta)
 {
     for (size_t at = walk_start(); at < n; at += walk_step()) {
         size_t m = at / (size_t)half, i = at % (size_t)half;
         double frequency = pow(theta, -(double)i / half);
-        double angle = (double)(position + (int64_t)m) * frequency;
+        double angle = (double)(positions ? positions[m] : position + (int64_t)m) * frequency;
         table[2 * at] = (real)cos(angle);
         table[2 * at + 1] = (real)sin(angle);
     }
@@ -18,7 +19,17 @@ void KERNEL(rope_table)(Backend *be, real *table, int64_t position, int M, int D
 {
     int half = D / 2;
     size_t n = (size_t)M * (size_t)half;
-    launch(be, rope_table_kernel, blocks_walking(be, n), BLOCK, 0, table, position, n, half, theta);
+    launch(be, rope_table_kernel, blocks_walking(be, n), BLOCK, 0, table, position,
+           (const int64_t *)NULL, n, half, theta);
+}
+
+void KERNEL(rope_table_at)(Backend *be, real *table, const int64_t *positions, int n, int D,
+                           double theta)
+{
+    int half = D / 2;
+    size_t pairs = (size_t)n * (size_t)half;
+    launch(be, rope_table_kernel, blocks_walking(be, pairs), BLOCK, 0, table, (int64_t)0, positions,
+           pairs, half, theta);
 }
 
 /* Whole pairs: a pack, or two single elements where W is 1. */
