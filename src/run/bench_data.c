@@ -38,6 +38,12 @@ static const Layout layouts[] = {
     {"uncompressed", "none", "uint32", 1 << 22, 1 << 22},
 };
 
+/* What is timed: a dataset and the vocabulary that a model would come with. */
+typedef struct Dataset {
+    const char *dir;
+    int32_t vocab;
+} Dataset;
+
 typedef struct Timing {
     double first, second; /* GB/s */
 } Timing;
@@ -116,12 +122,12 @@ static int read_epoch(double *rate, const Loader *loader, int64_t seq_length, in
 }
 
 /* The source is opened anew, so that its cache is empty. */
-static int time_order(Timing *out, const char *dir, const BenchDataOptions *o, bool shuffled,
-                      Err *err)
+static int time_order(Timing *out, Dataset d, const BenchDataOptions *o, bool shuffled, Err *err)
 {
     TokenSource *source;
     Loader *loader = NULL;
-    TRY(token_source_open(&source, dir, "train", err));
+    TRY(token_source_open(&source, d.dir, "train", err));
+    token_source_declare(source, d.vocab, -1);
     LoaderOptions options = {.seq_length = o->seq_length, .batch_size = 1, .sequential = !shuffled};
     int status = loader_open(&loader, source, options, err);
     if (status == 0) {
@@ -135,20 +141,34 @@ static int time_order(Timing *out, const char *dir, const BenchDataOptions *o, b
     return status;
 }
 
-/* Has the files in the page cache, and counts their bytes per token. */
-static int describe(json_t *row, const char *dir, Err *err)
+/* The vocabulary, or the least that it can be; has the files in the page cache. */
+static int read_through(const TokenSource *source, int32_t *vocab, Err *err)
+{
+    int32_t ids[1 << 12], largest = 0;
+    int64_t length = token_source_length(source), n;
+    for (int64_t at = 0; at < length; at += n) {
+        n = length - at < ARRAY_LEN(ids) ? length - at : ARRAY_LEN(ids);
+        TRY(token_source_read(source, at, n, ids, err));
+        for (int64_t i = 0; i < n; i++) largest = ids[i] > largest ? ids[i] : largest;
+    }
+    *vocab = source->vocab_size > 0 ? source->vocab_size : largest + 1;
+    return 0;
+}
+
+static int describe(json_t *row, Dataset *d, Err *err)
 {
     TokenSource *source;
-    TRY(token_source_open(&source, dir, "train", err));
+    TRY(token_source_open(&source, d->dir, "train", err));
+    int status = read_through(source, &d->vocab, err);
     ZarrArray *array = zarr_source_array(source);
-    int64_t tokens = token_source_length(source);
-    json_object_set_new(row, "tokens", json_integer(tokens));
-    if (array != NULL) {
+    json_object_set_new(row, "tokens", json_integer(token_source_length(source)));
+    if (array != NULL && status == 0) {
+        int64_t cached = zarr_array_cached(array, d->vocab);
         json_object_set_new(row, "decoded_at_once", json_integer(zarr_array_unit(array)));
-        json_object_set_new(row, "cached", json_integer(zarr_array_cached(array)));
+        json_object_set_new(row, "cached", json_integer(cached));
     }
     token_source_close(source);
-    return 0;
+    return status;
 }
 
 /* Memory that the machine has not handed out before costs more than decoding into it, on a virtual
@@ -161,23 +181,17 @@ static void touch_memory(int64_t bytes)
     mem_free(memory);
 }
 
-static int read_through(const char *dir, const BenchDataOptions *o, Err *err)
-{
-    Timing ignored;
-    return time_order(&ignored, dir, o, false, err);
-}
-
 static int bench_one(json_t *rows, const char *name, const char *dir, const BenchDataOptions *o,
                      FILE *out, Err *err)
 {
     Timing sequential, shuffled;
+    Dataset d = {.dir = dir};
     json_t *row = json_pack("{s:s}", "layout", name);
     json_array_append_new(rows, row);
-    TRY(describe(row, dir, err));
-    TRY(read_through(dir, o, err));
-    TRY(time_order(&sequential, dir, o, false, err));
+    TRY(describe(row, &d, err));
+    TRY(time_order(&sequential, d, o, false, err));
     touch_memory(o->tokens * 4);
-    TRY(time_order(&shuffled, dir, o, true, err));
+    TRY(time_order(&shuffled, d, o, true, err));
     json_object_set_new(row, "in_order", json_real(sequential.first));
     json_object_set_new(row, "shuffled", json_real(shuffled.first));
     json_object_set_new(row, "shuffled_again", json_real(shuffled.second));
