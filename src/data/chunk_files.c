@@ -199,6 +199,13 @@ static Slot *slot_free(ChunkFiles *files, int64_t number)
     return oldest;
 }
 
+/* A small file that is decoded as a whole is not asked for again: what it decodes to is kept. The
+ * next one is read into the same memory, which the processor still has. */
+static bool is_read_once(const ZarrMeta *m, const ChunkFile *file)
+{
+    return file->room > 0 && !m->sharded && m->chain.n > 0 && zarr_part_bytes(m) <= SMALL_FILE;
+}
+
 int chunk_files_get(ChunkFiles *files, int64_t number, ChunkFile *out, Err *err)
 {
     pthread_mutex_lock(&files->lock);
@@ -206,7 +213,8 @@ int chunk_files_get(ChunkFiles *files, int64_t number, ChunkFile *out, Err *err)
     int status = 0;
     if (slot == NULL) {
         status = map(files, number, out, err);
-        slot = status == 0 ? slot_free(files, number) : NULL;
+        bool keep = status == 0 && !is_read_once(files->meta, out);
+        slot = keep ? slot_free(files, number) : NULL;
         out->slot = slot == NULL ? PRIVATE : (int)(slot - files->slots);
         if (slot != NULL) *slot = (Slot){.file = *out, .used = true};
     }

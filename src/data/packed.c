@@ -45,7 +45,6 @@ typedef struct Loops {
     /* Joins the planes src (4, n) to n ids of 16 bits at low, if no other bits are set than those
      * of mask in the third plane. */
     bool (*low_planes)(const unsigned char *src, int64_t n, int mask, unsigned char *low);
-    void (*add_bits)(const unsigned char *src, int64_t n, int shift, unsigned char *high);
     /* The next two store n ids and return whether all are below limit. */
     bool (*ids)(const unsigned char *low, const unsigned char *high, int shift, int mask, int64_t n,
                 int32_t limit, int32_t *out);
@@ -64,12 +63,6 @@ low_planes(const unsigned char *restrict src, int64_t n, int mask, unsigned char
         memcpy(low + 2 * i, &two, 2);
     }
     return beyond == 0;
-}
-
-static inline __attribute__((always_inline)) void
-add_bits(const unsigned char *restrict src, int64_t n, int shift, unsigned char *restrict high)
-{
-    for (int64_t i = 0; i < n; i++) high[i] = (unsigned char)(high[i] | src[i] << shift);
 }
 
 static inline __attribute__((always_inline)) bool join_ids(const unsigned char *restrict low,
@@ -107,11 +100,6 @@ static bool low_planes_any(const unsigned char *src, int64_t n, int mask, unsign
     return low_planes(src, n, mask, low);
 }
 
-static void add_bits_any(const unsigned char *src, int64_t n, int shift, unsigned char *high)
-{
-    add_bits(src, n, shift, high);
-}
-
 static bool ids_any(const unsigned char *low, const unsigned char *high, int shift, int mask,
                     int64_t n, int32_t limit, int32_t *out)
 {
@@ -131,12 +119,6 @@ __attribute__((target("avx2"))) static bool low_planes_avx2(const unsigned char 
     return low_planes(src, n, mask, low);
 }
 
-__attribute__((target("avx2"))) static void add_bits_avx2(const unsigned char *src, int64_t n,
-                                                          int shift, unsigned char *high)
-{
-    add_bits(src, n, shift, high);
-}
-
 __attribute__((target("avx2"))) static bool ids_avx2(const unsigned char *low,
                                                      const unsigned char *high, int shift, int mask,
                                                      int64_t n, int32_t limit, int32_t *out)
@@ -154,10 +136,9 @@ __attribute__((target("avx2"))) static bool planes_avx2(const unsigned char *src
 static Loops loops(void)
 {
 #ifdef __x86_64__
-    if (__builtin_cpu_supports("avx2"))
-        return (Loops){low_planes_avx2, add_bits_avx2, ids_avx2, planes_avx2};
+    if (__builtin_cpu_supports("avx2")) return (Loops){low_planes_avx2, ids_avx2, planes_avx2};
 #endif
-    return (Loops){low_planes_any, add_bits_any, ids_any, planes_any};
+    return (Loops){low_planes_any, ids_any, planes_any};
 }
 
 /* --- packing ---------------------------------------------------------------------------------- */
@@ -183,16 +164,31 @@ bool pack_ints(Packing p, IntType type, const unsigned char *src, unsigned char 
     return true;
 }
 
+/* Adds bytes, shifted, to those of high: eight at a time, for none is as large after the shift as
+ * to reach into the next one. */
+static void add_bits(const unsigned char *restrict src, int64_t n, int shift,
+                     unsigned char *restrict high)
+{
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        uint64_t to, from;
+        memcpy(&to, high + i, 8);
+        memcpy(&from, src + i, 8);
+        to |= from << shift;
+        memcpy(high + i, &to, 8);
+    }
+    for (; i < n; i++) high[i] = (unsigned char)(high[i] | src[i] << shift);
+}
+
 bool pack_planes(Packing p, const unsigned char *src, unsigned char *out)
 {
-    Loops l = loops();
-    if (!l.low_planes(src, p.n, (1 << p.high) - 1, out)) return false;
+    if (!loops().low_planes(src, p.n, (1 << p.high) - 1, out)) return false;
     const unsigned char *third = src + 2 * p.n;
     unsigned char *high = out + 2 * p.n;
     int64_t run = run_length(p);
     memcpy(high, third, (size_t)high_bytes(p));
     for (int64_t i = run; i < p.n; i += run)
-        l.add_bits(third + i, min64(run, p.n - i), (int)(i / run) * p.high, high);
+        add_bits(third + i, min64(run, p.n - i), (int)(i / run) * p.high, high);
     return true;
 }
 
