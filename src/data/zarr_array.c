@@ -357,3 +357,13 @@ int zarr_array_read(ZarrArray *a, int64_t start, int64_t n, int32_t limit, int32
     if (stream) pthread_mutex_unlock(&a->stream_lock);
     return status;
 }
+
+int64_t zarr_array_decode(ZarrArray *a, int64_t position, Err *err)
+{
+    DecodedUnit unit;
+    Place p = place_of(&a->meta, position);
+    CodecState state = zarr_units_take(&a->units);
+    int status = decode(a, &state, zarr_unit_key(&a->units, p.file, p.part, p.at), &unit, err);
+    zarr_units_give(&a->units, &state);
+    return status < 0 ? -1 : unit.n;
+}

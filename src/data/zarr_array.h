@@ -19,6 +19,10 @@ const char *zarr_array_dir(const ZarrArray *a);
  * 0 .. limit - 1 is an error that names the file and the position. */
 int zarr_array_read(ZarrArray *a, int64_t start, int64_t n, int32_t limit, int32_t *out, Err *err);
 
+/* Only decodes what has to be decoded for that element, and keeps nothing: what reading costs at
+ * least. Returns how many elements that is. */
+int64_t zarr_array_decode(ZarrArray *a, int64_t position, Err *err);
+
 /* Elements that can be decoded by themselves, and those below `limit` the cache has room for. */
 int64_t zarr_array_unit(const ZarrArray *a);
 int64_t zarr_array_cached(const ZarrArray *a, int32_t limit);
