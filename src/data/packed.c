@@ -45,6 +45,9 @@ typedef struct Loops {
     /* Joins the planes src (4, n) to n ids of 16 bits at low, if no other bits are set than those
      * of mask in the third plane. */
     bool (*low_planes)(const unsigned char *src, int64_t n, int mask, unsigned char *low);
+    /* Splits n int32 at src into 16 bits and 8 more, if those above the lowest `bits` are 0. */
+    bool (*split)(const unsigned char *src, int64_t n, int bits, unsigned char *low,
+                  unsigned char *high);
     /* The next two store n ids and return whether all are below limit. */
     bool (*ids)(const unsigned char *low, const unsigned char *high, int shift, int mask, int64_t n,
                 int32_t limit, int32_t *out);
@@ -63,6 +66,23 @@ low_planes(const unsigned char *restrict src, int64_t n, int mask, unsigned char
         memcpy(low + 2 * i, &two, 2);
     }
     return beyond == 0;
+}
+
+static inline __attribute__((always_inline)) bool split(const unsigned char *restrict src,
+                                                        int64_t n, int bits,
+                                                        unsigned char *restrict low,
+                                                        unsigned char *restrict high)
+{
+    uint32_t beyond = 0;
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t id;
+        memcpy(&id, src + 4 * i, 4);
+        uint16_t two = (uint16_t)id;
+        memcpy(low + 2 * i, &two, 2);
+        high[i] = (unsigned char)(id >> LOW_BITS);
+        beyond |= id;
+    }
+    return beyond >> bits == 0;
 }
 
 static inline __attribute__((always_inline)) bool join_ids(const unsigned char *restrict low,
@@ -100,6 +120,12 @@ static bool low_planes_any(const unsigned char *src, int64_t n, int mask, unsign
     return low_planes(src, n, mask, low);
 }
 
+static bool split_any(const unsigned char *src, int64_t n, int bits, unsigned char *low,
+                      unsigned char *high)
+{
+    return split(src, n, bits, low, high);
+}
+
 static bool ids_any(const unsigned char *low, const unsigned char *high, int shift, int mask,
                     int64_t n, int32_t limit, int32_t *out)
 {
@@ -119,6 +145,12 @@ __attribute__((target("avx2"))) static bool low_planes_avx2(const unsigned char 
     return low_planes(src, n, mask, low);
 }
 
+__attribute__((target("avx2"))) static bool
+split_avx2(const unsigned char *src, int64_t n, int bits, unsigned char *low, unsigned char *high)
+{
+    return split(src, n, bits, low, high);
+}
+
 __attribute__((target("avx2"))) static bool ids_avx2(const unsigned char *low,
                                                      const unsigned char *high, int shift, int mask,
                                                      int64_t n, int32_t limit, int32_t *out)
@@ -136,33 +168,13 @@ __attribute__((target("avx2"))) static bool planes_avx2(const unsigned char *src
 static Loops loops(void)
 {
 #ifdef __x86_64__
-    if (__builtin_cpu_supports("avx2")) return (Loops){low_planes_avx2, ids_avx2, planes_avx2};
+    if (__builtin_cpu_supports("avx2"))
+        return (Loops){low_planes_avx2, split_avx2, ids_avx2, planes_avx2};
 #endif
-    return (Loops){low_planes_any, ids_any, planes_any};
+    return (Loops){low_planes_any, split_any, ids_any, planes_any};
 }
 
 /* --- packing ---------------------------------------------------------------------------------- */
-
-bool pack_ints(Packing p, IntType type, const unsigned char *src, unsigned char *out)
-{
-    int32_t ids[PIECE];
-    uint16_t low[PIECE];
-    unsigned char *high = out + 2 * p.n;
-    int64_t run = run_length(p), step;
-    memset(high, 0, (size_t)high_bytes(p));
-    for (int64_t i = 0; i < p.n; i += step) {
-        step = min64(min64(PIECE, p.n - i), run - i % run);
-        if (widen(type, src + i * type.size, step, 1 << (LOW_BITS + p.high), ids) >= 0)
-            return false;
-        for (int64_t k = 0; k < step; k++) low[k] = (uint16_t)ids[k];
-        memcpy(out + 2 * i, low, (size_t)step * sizeof *low);
-        int shift = (int)(i / run) * p.high;
-        unsigned char *to = high + i % run;
-        for (int64_t k = 0; k < step && p.high > 0; k++)
-            to[k] = (unsigned char)(to[k] | ids[k] >> LOW_BITS << shift);
-    }
-    return true;
-}
 
 /* Adds bytes, shifted, to those of high: eight at a time, for none is as large after the shift as
  * to reach into the next one. */
@@ -178,6 +190,31 @@ static void add_bits(const unsigned char *restrict src, int64_t n, int shift,
         memcpy(high + i, &to, 8);
     }
     for (; i < n; i++) high[i] = (unsigned char)(high[i] | src[i] << shift);
+}
+
+static bool is_int32(IntType type)
+{
+    return type.size == 4 && type.big_endian == (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__);
+}
+
+bool pack_ints(Packing p, IntType type, const unsigned char *src, unsigned char *out)
+{
+    int32_t ids[PIECE];
+    unsigned char more[PIECE], *high = out + 2 * p.n;
+    Loops l = loops();
+    int64_t run = run_length(p), step;
+    memset(high, 0, (size_t)high_bytes(p));
+    for (int64_t i = 0; i < p.n; i += step) {
+        const unsigned char *from = src + i * type.size;
+        step = min64(min64(PIECE, p.n - i), run - i % run);
+        if (!is_int32(type)) {
+            if (widen(type, from, step, INT32_MAX, ids) >= 0) return false;
+            from = (const unsigned char *)ids;
+        }
+        if (!l.split(from, step, LOW_BITS + p.high, out + 2 * i, more)) return false;
+        if (p.high > 0) add_bits(more, step, (int)(i / run) * p.high, high + i % run);
+    }
+    return true;
 }
 
 bool pack_planes(Packing p, const unsigned char *src, unsigned char *out)
