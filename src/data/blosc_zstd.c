@@ -14,7 +14,7 @@
 #include <zstd.h>
 
 enum { HEADER = 16, FLAG_SHUFFLE = 1, FLAG_PLAIN = 2, FLAG_BITS = 4, FLAG_ONE_STREAM = 16 };
-enum { ZSTD_FORMAT = 4, MOST_STREAMS = 16, LEAST_STREAM = 128, SCRATCH = 2 };
+enum { ZSTD_FORMAT = 4, MOST_STREAMS = 16, LEAST_STREAM = 128, SCRATCH = 2, FETCHED = 1 << 14 };
 
 typedef struct Buffer {
     const unsigned char *bytes;
@@ -62,6 +62,13 @@ static int damaged(Err *err)
     return err_set(err, "its blosc data are damaged");
 }
 
+/* Asks for the start of what is decoded next: zstd reads a stream from several places, its end
+ * among them. A longer one is known by then for what it is, read on and on. */
+static void fetch(const unsigned char *bytes, int64_t n)
+{
+    for (int64_t i = 0; i < n && i < FETCHED; i += 64) __builtin_prefetch(bytes + i);
+}
+
 /* Decodes the streams of block i into out (size). */
 static int block_decode(const Buffer *b, ZSTD_DCtx *zstd, int64_t i, unsigned char *out, Err *err)
 {
@@ -73,6 +80,7 @@ static int block_decode(const Buffer *b, ZSTD_DCtx *zstd, int64_t i, unsigned ch
         int64_t encoded = word_at(b->bytes + at);
         at += 4;
         if (encoded > b->n - at) return damaged(err);
+        fetch(b->bytes + at, encoded);
         if (encoded == each) {
             memcpy(out, b->bytes + at, (size_t)each);
         } else {
@@ -111,14 +119,20 @@ static void unshuffle(const unsigned char *restrict src, int64_t size, int types
     memcpy(out + n * typesize, src + n * typesize, (size_t)(size - n * typesize));
 }
 
+static int state_ready(CodecState *state, Err *err)
+{
+    if (state->zstd == NULL) state->zstd = ZSTD_createDCtx();
+    return state->zstd != NULL ? 0 : err_set(err, "no memory to decode a chunk");
+}
+
 static int blocks_decode(const Buffer *b, CodecState *state, int64_t first, int64_t end,
                          unsigned char *out, Err *err)
 {
     bool shuffled = (b->flags & FLAG_SHUFFLE) != 0 && b->typesize > 1;
     unsigned char *scratch = out;
     if (shuffled) scratch = codec_state_buffer(state, SCRATCH, b->block, err);
-    if (state->zstd == NULL) state->zstd = ZSTD_createDCtx();
-    if (state->zstd == NULL || scratch == NULL) return err_set(err, "no memory to decode a chunk");
+    if (scratch == NULL) return -1;
+    TRY(state_ready(state, err));
     for (int64_t i = first; i < end; i++) {
         int64_t size = block_size(b, i);
         TRY(block_decode(b, state->zstd, i, shuffled ? scratch : out, err));
@@ -128,12 +142,31 @@ static int blocks_decode(const Buffer *b, CodecState *state, int64_t first, int6
     return 1;
 }
 
+/* Whether the buffer is of those that are known here, and the range whole blocks of it. */
+static bool range_open(Buffer *b, const void *src, int64_t n, int64_t size, int64_t from,
+                       int64_t count)
+{
+    return buffer_open(b, src, n) && b->size == size && b->block <= size + MOST_STREAMS &&
+           from % b->block == 0 && ((from + count) % b->block == 0 || from + count == size);
+}
+
 int blosc_zstd_decode(CodecState *state, const void *src, int64_t n, int64_t size, int64_t from,
                       int64_t count, void *dst, Err *err)
 {
     Buffer b;
-    if (!buffer_open(&b, src, n) || b.size != size || b.block > size + MOST_STREAMS) return 0;
-    if (from % b.block != 0 || ((from + count) % b.block != 0 && from + count != size)) return 0;
+    if (!range_open(&b, src, n, size, from, count)) return 0;
     return blocks_decode(&b, state, from / b.block, (from + count + b.block - 1) / b.block, dst,
                          err);
+}
+
+int blosc_zstd_planes(CodecState *state, const void *src, int64_t n, int64_t size, int64_t from,
+                      int64_t count, void *dst, Err *err)
+{
+    Buffer b;
+    if (!range_open(&b, src, n, size, from, count) || (b.flags & FLAG_SHUFFLE) == 0 ||
+        b.typesize != 4 || count % 4 != 0 || count != block_size(&b, from / b.block))
+        return 0;
+    TRY(state_ready(state, err));
+    TRY(block_decode(&b, state->zstd, from / b.block, dst, err));
+    return 1;
 }

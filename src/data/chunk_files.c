@@ -28,8 +28,11 @@ typedef struct Slot {
 struct ChunkFiles {
     const ZarrMeta *meta;
     char dir[PATH_MAX];
+    int dir_fd; /* the folder: names in it are found sooner than whole paths */
     pthread_mutex_t lock;
     uint64_t turn;
+    unsigned char *spare; /* memory of a small file that is no longer there, for the next */
+    int64_t spare_room;
     Slot slots[SETS * WAYS];
 };
 
@@ -39,18 +42,24 @@ int chunk_files_open(ChunkFiles **out, const ZarrMeta *meta, const char *dir, Er
     if (files == NULL) return err_set(err, "no memory to open %s", dir);
     files->meta = meta;
     pthread_mutex_init(&files->lock, NULL);
+    files->dir_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (files->dir_fd < 0) return file_error(err, "open", dir);
     return path_join(files->dir, sizeof files->dir, "", dir, err);
 }
 
-static void unmap(ChunkFile *file)
+static void unmap(ChunkFiles *files, ChunkFile *file)
 {
-    void *bytes = (void *)(uintptr_t)file->bytes;
-    if (file->size < SMALL_FILE)
-        free(bytes);
-    else if (bytes != NULL)
+    unsigned char *bytes = (unsigned char *)(uintptr_t)file->bytes;
+    if (file->room > 0) {
+        free(files->spare);
+        files->spare = bytes;
+        files->spare_room = file->room;
+    } else if (bytes != NULL) {
         munmap(bytes, (size_t)file->size);
+    }
     if (file->fd >= 0) close(file->fd);
     file->bytes = NULL;
+    file->room = 0;
     file->fd = -1;
 }
 
@@ -58,7 +67,9 @@ void chunk_files_close(ChunkFiles *files)
 {
     if (files == NULL) return;
     for (int i = 0; i < SETS * WAYS; i++)
-        if (files->slots[i].used) unmap(&files->slots[i].file);
+        if (files->slots[i].used) unmap(files, &files->slots[i].file);
+    free(files->spare);
+    if (files->dir_fd >= 0) close(files->dir_fd);
     pthread_mutex_destroy(&files->lock);
     free(files);
 }
@@ -94,56 +105,72 @@ static int check_index(const ChunkFiles *files, const ChunkFile *file, Err *err)
     return err_set(err, "the checksum of its index is wrong");
 }
 
-static int read_small(ChunkFile *file, int fd, const char *path, Err *err)
+/* Gives the file memory, from one that has gone where that is enough. */
+static unsigned char *take_memory(ChunkFiles *files, ChunkFile *file)
 {
-    unsigned char *bytes = malloc((size_t)file->size);
-    if (bytes == NULL) return err_set(err, "no memory to read %s", path);
+    unsigned char *bytes = files->spare;
+    file->room = files->spare_room;
+    files->spare = NULL;
+    files->spare_room = 0;
+    if (bytes != NULL && file->room >= file->size) return bytes;
+    free(bytes);
+    file->room = file->size + file->size / 2; /* files of a dataset differ little */
+    return malloc((size_t)file->room);
+}
+
+static int read_small(ChunkFiles *files, ChunkFile *file, int fd, Err *err)
+{
+    unsigned char *bytes = take_memory(files, file);
     int64_t done = 0;
-    while (done < file->size) {
+    while (bytes != NULL && done < file->size) {
         ssize_t got = read(fd, bytes + done, (size_t)(file->size - done));
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0) break;
         done += got;
     }
     file->bytes = bytes;
+    if (bytes == NULL) file->room = 0;
     if (done == file->size) return 0;
-    unmap(file);
-    return err_set(err, "%s could not be read whole; check the disk, or fetch the file again",
-                   path);
+    if (bytes == NULL) return err_set(err, "no memory to read it");
+    unmap(files, file);
+    return err_set(err, "it could not be read whole");
 }
 
-static int map_open(ChunkFile *file, int fd, const char *path, Err *err)
+static int map_open(ChunkFiles *files, ChunkFile *file, int fd, Err *err)
 {
     struct stat st;
-    if (fstat(fd, &st) != 0) return file_error(err, "read", path);
-    if (!S_ISREG(st.st_mode))
-        return err_set(err, "%s is not a file but should be a chunk; fetch the dataset again",
-                       path);
-    if (st.st_size == 0)
-        return err_set(err, "%s is empty; fetch the file again, or encode the dataset again", path);
+    if (fstat(fd, &st) != 0) return err_errno(err, "it cannot be read");
+    if (!S_ISREG(st.st_mode)) return err_set(err, "it is not a file but should be a chunk");
+    if (st.st_size == 0) return err_set(err, "it is empty");
     file->size = st.st_size;
-    if (file->size < SMALL_FILE) return read_small(file, fd, path, err);
+    if (file->size < SMALL_FILE) return read_small(files, file, fd, err);
     void *bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
-    if (bytes == MAP_FAILED) return file_error(err, "map", path);
+    if (bytes == MAP_FAILED) return err_errno(err, "it cannot be mapped");
     file->bytes = bytes;
     file->fd = fd;
     return 0;
 }
 
-static int map(const ChunkFiles *files, int64_t number, ChunkFile *file, Err *err)
+static int map(ChunkFiles *files, int64_t number, ChunkFile *file, Err *err)
 {
-    char path[PATH_MAX];
+    char name[64];
     *file = (ChunkFile){.number = number, .fd = -1};
-    TRY(zarr_file_path(files->meta, files->dir, number, path, sizeof path, err));
+    TRY(zarr_file_path(files->meta, "", number, name, sizeof name, err));
     /* Non-blocking, so that a pipe in the file's place is refused and not waited for. */
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    int fd = openat(files->dir_fd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0 && errno == ENOENT) return 0;
-    if (fd < 0) return file_error(err, "open", path);
-    int status = map_open(file, fd, path, err);
+    if (fd < 0) {
+        char path[PATH_MAX];
+        int reason = errno;
+        TRY(zarr_file_path(files->meta, files->dir, number, path, sizeof path, err));
+        errno = reason;
+        return file_error(err, "open", path);
+    }
+    int status = map_open(files, file, fd, err);
     if (file->fd < 0) close(fd);
-    TRY(status);
-    if (!files->meta->sharded || check_index(files, file, err) == 0) return 0;
-    unmap(file);
+    if (status == 0 && files->meta->sharded) status = check_index(files, file, err);
+    if (status == 0) return 0;
+    unmap(files, file);
     return chunk_fail(files, number, err);
 }
 
@@ -166,10 +193,17 @@ static Slot *slot_free(ChunkFiles *files, int64_t number)
         if (set[i].holders == 0 && (oldest == NULL || set[i].last < oldest->last)) oldest = &set[i];
     }
     if (oldest != NULL) {
-        unmap(&oldest->file);
+        unmap(files, &oldest->file);
         oldest->used = false;
     }
     return oldest;
+}
+
+/* A small file that is decoded as a whole is not asked for again: what it decodes to is kept. The
+ * next one is read into the same memory, which the processor still has. */
+static bool is_read_once(const ZarrMeta *m, const ChunkFile *file)
+{
+    return file->room > 0 && !m->sharded && m->chain.n > 0 && zarr_part_bytes(m) <= SMALL_FILE;
 }
 
 int chunk_files_get(ChunkFiles *files, int64_t number, ChunkFile *out, Err *err)
@@ -179,7 +213,8 @@ int chunk_files_get(ChunkFiles *files, int64_t number, ChunkFile *out, Err *err)
     int status = 0;
     if (slot == NULL) {
         status = map(files, number, out, err);
-        slot = status == 0 ? slot_free(files, number) : NULL;
+        bool keep = status == 0 && !is_read_once(files->meta, out);
+        slot = keep ? slot_free(files, number) : NULL;
         out->slot = slot == NULL ? PRIVATE : (int)(slot - files->slots);
         if (slot != NULL) *slot = (Slot){.file = *out, .used = true};
     }
@@ -194,12 +229,11 @@ int chunk_files_get(ChunkFiles *files, int64_t number, ChunkFile *out, Err *err)
 
 void chunk_files_put(ChunkFiles *files, ChunkFile *file)
 {
-    if (file->slot == PRIVATE) {
-        unmap(file);
-        return;
-    }
     pthread_mutex_lock(&files->lock);
-    files->slots[file->slot].holders--;
+    if (file->slot == PRIVATE)
+        unmap(files, file);
+    else
+        files->slots[file->slot].holders--;
     pthread_mutex_unlock(&files->lock);
 }
 

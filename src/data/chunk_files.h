@@ -11,6 +11,7 @@ typedef struct ChunkFiles ChunkFiles;
 typedef struct ChunkFile {
     const unsigned char *bytes; /* NULL when the file is not there: the chunk is fill_value */
     int64_t size;
+    int64_t room;   /* of the memory a small file is read into; 0: it is mapped */
     int64_t number; /* of the file in the array */
     int fd;         /* of a mapped file, to see whether it is still as long; else -1 */
     int slot;

@@ -26,9 +26,12 @@ typedef struct Codec {
  * Zeroed to begin with. */
 typedef struct CodecState {
     struct ZSTD_DCtx_s *zstd;
-    unsigned char *buffers[3]; /* two between the compressors of a chain, one inside a codec */
-    int64_t capacity[3];
+    /* Two between the compressors of a chain, one inside a codec, one of who calls. */
+    unsigned char *buffers[4];
+    int64_t capacity[4];
 } CodecState;
+
+enum { CODEC_CALLERS_BUFFER = 3 };
 
 void codec_state_free(CodecState *state);
 /* Buffer `which` with room for size bytes; what it held is lost. NULL without memory. */

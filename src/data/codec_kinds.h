@@ -22,6 +22,11 @@ int blosc_decode_items(CodecState *state, const void *src, int64_t n, int64_t si
 int blosc_zstd_decode(CodecState *state, const void *src, int64_t n, int64_t size, int64_t from,
                       int64_t count, void *dst, Err *err);
 
+/* The same for one whole block of shuffled 4-byte items, which it leaves as planes: (4, count / 4)
+ * bytes, the lowest of every item first. */
+int blosc_zstd_planes(CodecState *state, const void *src, int64_t n, int64_t size, int64_t from,
+                      int64_t count, void *dst, Err *err);
+
 uint32_t crc32c(const void *data, int64_t n);
 
 #endif

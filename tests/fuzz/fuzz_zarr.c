@@ -1,7 +1,8 @@
 /* Feeds any bytes to a zarr array as its metadata and its chunks, and reads all that it lets
  * through. Input: a mode byte, the metadata, a NUL, the chunk file. Modes with bit 0 put fitting
  * metadata in place of the given, one of several layouts (bits 1-5), so that decoders and shard
- * indices are reached; bit 6 makes it format 2. */
+ * indices are reached; bit 6 makes it format 2. With bit 7 it is read as a model does, which has a
+ * vocabulary, and fitting metadata say int32. */
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -41,9 +42,9 @@ static int layout_text(char *out, size_t size, uint8_t mode)
              chain, mode & 32 ? "start" : "end");
     return snprintf(out, size,
                     "{\"zarr_format\":3,\"node_type\":\"array\",\"shape\":[60],"
-                    "\"data_type\":\"uint16\",\"chunk_grid\":{\"name\":\"regular\","
+                    "\"data_type\":\"%s\",\"chunk_grid\":{\"name\":\"regular\","
                     "\"configuration\":{\"chunk_shape\":[64]}},\"fill_value\":0,\"codecs\":[%s]}",
-                    mode & 16 ? shards : chain);
+                    mode & 128 ? "int32" : "uint16", mode & 16 ? shards : chain);
 }
 
 static void write_part(const char *dir, const char *name, const void *data, size_t size)
@@ -101,6 +102,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         write_chunk(array, nul == NULL ? rest : nul + 1, chunk_size);
     }
     if (token_source_open(&source, dir, "train", &err) == 0) {
+        if (data[0] & 128) token_source_declare(source, 100000, -1);
         touch(source);
         token_source_close(source);
     } else {
