@@ -2,6 +2,7 @@
 #include "run/bench.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "backend/machine.h"
@@ -137,7 +138,7 @@ static int work_run(BenchWork *w, Err *err)
     const Kind *kind = &kinds[w->o->kind];
     w->seconds = mem_alloc((size_t)(w->o->warmup + w->steps + 1) * sizeof *w->seconds);
     r->warmup = w->o->warmup;
-    r->isa = w->be->isa;
+    snprintf(r->isa, sizeof r->isa, "%s", w->be->isa);
     r->threads = w->be->threads;
     r->bf16 = w->be->bf16;
     r->learning = w->learn;

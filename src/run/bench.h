@@ -24,6 +24,8 @@ typedef struct BenchOptions {
     bool no_learning;
 } BenchOptions;
 
+enum { BENCH_ISA = 16 }; /* a copy: the backend's goes with it */
+
 /* Order statistics of seconds. */
 typedef struct BenchTimes {
     int64_t n;
@@ -32,7 +34,7 @@ typedef struct BenchTimes {
 
 typedef struct BenchResult {
     BenchKind kind;
-    const char *isa;
+    char isa[BENCH_ISA];
     int threads;
     bool bf16, learning;
     int64_t warmup, step_tokens, tokens_before; /* before the first timed step */

@@ -178,7 +178,8 @@ void bench_peak_measure(BenchPeak *p, Backend *be)
     one.threads = 1;
     Backend *const with[] = {&one, be};
     Arrays a = arrays_open(be, PEAK_TRIAD);
-    *p = (BenchPeak){.isa = be->isa, .threads = be->threads};
+    *p = (BenchPeak){.threads = be->threads};
+    snprintf(p->isa, sizeof p->isa, "%s", be->isa);
     for (int i = 0; i < ARRAY_LEN(with); i++) {
         p->products[i] = bench_peak_products(with[i]);
         p->bf16[i] = bench_peak_bf16(with[i]);

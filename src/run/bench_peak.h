@@ -28,7 +28,7 @@ double bench_peak_of(Backend *be);
 enum { PEAK_MEMORY_KINDS = PEAK_TRIAD + 1 };
 
 typedef struct BenchPeak {
-    const char *isa;
+    char isa[16];
     int threads;
     /* by one thread and by all: */
     double products[2], bf16[2], memory[2][PEAK_MEMORY_KINDS];
