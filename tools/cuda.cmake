@@ -7,7 +7,7 @@ set(CUDA_HOW "for GPUs install CUDA ${CUDA_OLDEST} or newer (https://developer.n
 and put its nvcc on PATH or into CUDACXX")
 
 file(GLOB CUDA_SOURCES CONFIGURE_DEPENDS src/backend/*.cu src/ops/*.cu)
-set(CUDA_C_SOURCES tests/emulator/missing.c src/ops/table.c src/base/err.c src/backend/bf16_copy.c)
+set(CUDA_C_SOURCES src/ops/table.c src/base/err.c src/backend/bf16_copy.c)
 
 # --- the toolkit: NVCC, and CUDA_LIBRARIES, or one line that says how to get one ---
 function(find_cuda)
@@ -104,13 +104,15 @@ function(emulate target)
   set_target_properties(${target} PROPERTIES CXX_VISIBILITY_PRESET hidden LINKER_LANGUAGE CXX)
 endfunction()
 
-# --- the modules ---
+# --- the modules: one name of theirs is seen, so that nothing of cudart or C++ meets the program's ---
+set(MODULE_NAMES ${CMAKE_BINARY_DIR}/cuda_module.map)
+file(WRITE ${MODULE_NAMES} "{ global: ttt_cuda_machine; local: *; };\n")
 foreach(precision fp32 fp64)
   # What of the program's C a module needs; its names stay inside, beside the program's own.
   add_library(cuda_c_${precision} OBJECT ${CUDA_C_SOURCES})
   target_include_directories(cuda_c_${precision} PRIVATE src)
   target_compile_definitions(cuda_c_${precision} PRIVATE ISA=cuda)
-  target_compile_options(cuda_c_${precision} PRIVATE -fno-sanitize=all -Wno-unused-parameter)
+  target_compile_options(cuda_c_${precision} PRIVATE -fno-sanitize=all)
   set_target_properties(cuda_c_${precision} PROPERTIES POSITION_INDEPENDENT_CODE ON
                         C_VISIBILITY_PRESET hidden)
   add_library(ttt_emulated_${precision} MODULE ${CUDA_SOURCES} $<TARGET_OBJECTS:emulator>
@@ -126,7 +128,8 @@ foreach(precision fp32 fp64)
     list(APPEND MODULES ttt_cuda_${precision})
   endif()
   foreach(module ${MODULES})
-    target_link_options(${module} PRIVATE -Wl,--no-undefined)
+    target_link_options(${module} PRIVATE -Wl,--no-undefined -Wl,--version-script=${MODULE_NAMES})
+    set_target_properties(${module} PROPERTIES LINK_DEPENDS ${MODULE_NAMES})
   endforeach()
   if(precision STREQUAL fp64)
     target_compile_definitions(cuda_c_fp64 PRIVATE TTT_FP64)

@@ -111,6 +111,46 @@ size_t backend_memory_left(Backend *be)
     return be->machine->memory_left(be);
 }
 
+size_t backend_memory_peak(Backend *be)
+{
+    return be->machine->memory_peak(be);
+}
+
+bool backend_records(const Backend *be)
+{
+    return be->machine->record_begin != NULL;
+}
+
+void backend_record_begin(Backend *be)
+{
+    be->machine->record_begin(be);
+}
+
+BackendRecord *backend_record_end(Backend *be)
+{
+    return be->machine->record_end(be);
+}
+
+void backend_record_play(Backend *be, BackendRecord *record)
+{
+    be->machine->record_play(be, record);
+}
+
+void backend_record_free(Backend *be, BackendRecord *record)
+{
+    if (record) be->machine->record_free(be, record);
+}
+
+void gemm_group_begin(Backend *be)
+{
+    if (be->machine->gemm_group) be->machine->gemm_group(be, true);
+}
+
+void gemm_group_end(Backend *be)
+{
+    if (be->machine->gemm_group) be->machine->gemm_group(be, false);
+}
+
 static void product(Backend *be, const Gemm *g)
 {
     if (g->M == 0 || g->N == 0 || g->count == 0) return;

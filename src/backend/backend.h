@@ -72,6 +72,20 @@ int backend_wait(Backend *be, Err *err);
 /* Bytes that backend_alloc may still take; 0: not known. */
 size_t backend_memory_left(Backend *be);
 
+/* The most bytes taken so far: of a GPU, by this process's arrays; of the host, by all of it. */
+size_t backend_memory_peak(Backend *be);
+
+/* What is started from record_begin to record_end is not done but kept, to be done by record_play
+ * as one, again and again, without the host's time for each of its parts (a CUDA graph). Meanwhile
+ * nothing may be downloaded, uploaded or allocated, and everything that it needs must have been
+ * done once before: scratch has grown then. record_end: NULL where that failed. */
+typedef struct BackendRecord BackendRecord;
+bool backend_records(const Backend *be); /* whether this machine can */
+void backend_record_begin(Backend *be);
+BackendRecord *backend_record_end(Backend *be);
+void backend_record_play(Backend *be, BackendRecord *record);
+void backend_record_free(Backend *be, BackendRecord *record); /* NULL is fine */
+
 /* Scratch of one CPU thread (thread: omp_get_thread_num() inside a parallel region, else 0) that
  * kernels use between their own lines; slots keep two users in one call apart. Grows to the largest
  * request, so that after a first step nothing is allocated. Contents are undefined. */
@@ -98,6 +112,11 @@ typedef struct Gemm {
  * between rows as stored. */
 void gemm(Backend *be, Trans ta, Trans tb, int M, int N, int K, real alpha, const real *A, int lda,
           const real *B, int ldb, real beta, real *C, int ldc);
+
+/* Around products whose operands stay as they are meanwhile: one that is rounded for a product then
+ * serves the next ones too. Pairs may be nested. */
+void gemm_group_begin(Backend *be);
+void gemm_group_end(Backend *be);
 
 /* `count` dense products side by side, C_i = op(A_i) op(B_i) + beta C_i, their operands step_*
  * elements apart. */

@@ -77,6 +77,7 @@ extern "C" void KERNEL(attention_forward)(Backend *be, Dual o, Dual lse, Dual q,
     }
     CHECK(!w->places, "sequences at places of their own have one query each");
     AttentionPass a = pass_of(o, lse, q, w, B, M, H, D);
+    if (attention_tc_forward(be, a)) return;
     if (o.t)
         forward_of_width<true>(be, a);
     else
@@ -89,11 +90,12 @@ extern "C" void KERNEL(attention_backward)(Backend *be, Dual dq, const WindowGra
 {
     CHECK(D <= 256, "heads of %d: kernels are made for up to 256", D);
     AttentionPass a = pass_of(o, lse, q, w, B, M, H, D);
+    a.d_o = d_o, a.dq = dq, a.grad = *g;
+    if (attention_tc_backward(be, a)) return;
+    bool dual = pass_is_dual(a);
     size_t rows = (size_t)B * (size_t)H * (size_t)M;
     real *delta = (real *)cuda_scratch(be, 2 * rows * sizeof *delta);
-    a.d_o = d_o, a.dq = dq, a.grad = *g;
     a.delta = delta, a.delta_t = delta + rows;
-    bool dual = d_o.v && d_o.t;
     launch(be, delta_kernel, blocks_for(rows * WARP, BLOCK), BLOCK, 0, a, delta,
            dual ? delta + rows : (real *)NULL);
     if (dual)

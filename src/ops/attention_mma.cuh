@@ -37,28 +37,39 @@ __device__ inline int sum_col()
     return lane_id() % 4 * 2;
 }
 
-template <int D> __device__ inline int chunk_at(int row, int chunk)
+/* x, of which the compiler knows nothing: what follows from it is computed where it is used, not
+ * kept in registers from outside of the loop. */
+__device__ inline int again(int x)
 {
-    return row * D + ((chunk ^ (row & 7)) << 3);
+    asm volatile("" : "+r"(x));
+    return x;
 }
 
-/* to (ROWS, D) = n rows; zeros below. All threads of the block; the caller commits and waits. */
+/* to (ROWS, D) = n rows; zeros below. All threads of the block, each one chunk of every STEP-th
+ * row; the caller commits and waits. */
 template <int D, int ROWS> __device__ inline void copy_tile(Bits *to, const Bits *from, int n)
 {
-    constexpr int chunks = D / 8;
+    constexpr int CHUNKS = D / 8, STEP = TC_BLOCK / CHUNKS;
+    static_assert(STEP % 8 == 0 && ROWS % STEP == 0, "rows of a thread have one order of chunks");
+    int row = (int)threadIdx.x / CHUNKS, chunk = (int)threadIdx.x % CHUNKS;
+    to += again(row * D + ((chunk ^ (row & 7)) << 3));
+    from += row * D + chunk * 8;
 #pragma unroll
-    for (int i = 0; i < ROWS * chunks / TC_BLOCK; i++) {
-        int at = i * TC_BLOCK + (int)threadIdx.x, row = at / chunks, chunk = at % chunks;
-        bool there = row < n;
-        cp_async16(to + chunk_at<D>(row, chunk), from + (there ? row * D + chunk * 8 : 0), there);
-    }
+    for (int i = 0; i < ROWS; i += STEP) cp_async16(to + i * D, from + i * D, row + i < n);
+}
+
+/* Where this lane points in a block of 16 rows: at row `r` of it, chunk 2 k + c with c 0 or 1. Rows
+ * of tiles begin at multiples of 8, so that r alone decides the order of chunks. */
+template <int D> __device__ inline int lane_at(int r, int c, int k)
+{
+    return again(r * D + ((c ^ (r & 7)) << 3)) ^ (k << 4);
 }
 
 /* a: rows row..row+15, columns 16 k.. of a tile */
 template <int D> __device__ inline void load_a(unsigned a[4], const Bits *tile, int row, int k)
 {
     int lane = lane_id();
-    ldmatrix_x4(a, tile + chunk_at<D>(row + lane % 16, 2 * k + lane / 16));
+    ldmatrix_x4(a, tile + row * D + lane_at<D>(lane % 16, lane / 16, k));
 }
 
 /* b of a transposed tile: columns are its rows row..row+15 (two fragments), rows its columns 16 k..
@@ -66,7 +77,7 @@ template <int D> __device__ inline void load_a(unsigned a[4], const Bits *tile, 
 template <int D> __device__ inline void load_b(unsigned b[4], const Bits *tile, int row, int k)
 {
     int lane = lane_id();
-    ldmatrix_x4(b, tile + chunk_at<D>(row + lane / 16 * 8 + lane % 8, 2 * k + lane / 8 % 2));
+    ldmatrix_x4(b, tile + row * D + lane_at<D>(lane / 16 * 8 + lane % 8, lane / 8 % 2, k));
 }
 
 /* b of a tile as it lies: rows are its rows row..row+15, columns its columns 16 j.. (two fragments)
@@ -74,7 +85,7 @@ template <int D> __device__ inline void load_b(unsigned b[4], const Bits *tile, 
 template <int D> __device__ inline void load_b_rows(unsigned b[4], const Bits *tile, int row, int j)
 {
     int lane = lane_id();
-    ldmatrix_x4_trans(b, tile + chunk_at<D>(row + lane % 16, 2 * j + lane / 16));
+    ldmatrix_x4_trans(b, tile + row * D + lane_at<D>(lane % 16, lane / 16, j));
 }
 
 /* d (16, 16) += a b */

@@ -35,7 +35,7 @@ template <int D_, bool DUAL_> struct QueryPlan {
 /* A block's place: its queries, and its part of the tiles of keys that they see. */
 struct QueryBlock {
     int b, h, at, n; /* sequence, head, first query, their number */
-    size_t head;     /* b H + h */
+    int head;        /* b H + h */
     int part;
     int key, past, own;   /* first row seen, tiles of past rows, first row of the others */
     int end, tile, tiles; /* one past the last row seen; this part's tiles */
@@ -53,7 +53,7 @@ template <class P> __device__ inline QueryBlock query_block(const TcPass &c)
     q.n = c.a.M - q.at < P::T ? c.a.M - q.at : P::T;
     q.h = (int)blockIdx.y;
     q.b = (int)blockIdx.z;
-    q.head = (size_t)q.b * (size_t)c.a.H + (size_t)q.h;
+    q.head = q.b * c.a.H + q.h;
     q.key = seen_from(s, s.first + q.at);
     q.own = q.key > s.first ? q.key : s.first;
     q.end = s.first + q.at + q.n;
@@ -76,7 +76,7 @@ template <class P>
 __device__ inline void copy_queries(const TcPass &c, Bits *to, Bits *const x[2],
                                     const QueryBlock &q)
 {
-    size_t at = (q.head * (size_t)c.a.M + (size_t)q.at) * P::D;
+    size_t at = ((size_t)q.head * (size_t)c.a.M + (size_t)q.at) * P::D;
     copy_tile<P::D, P::T>(to, x[0] + at, q.n);
     if (P::DUAL) copy_tile<P::D, P::T>(to + P::T * P::D, x[1] + at, q.n);
 }
@@ -85,11 +85,11 @@ __device__ inline void copy_queries(const TcPass &c, Bits *to, Bits *const x[2],
 template <class P>
 __device__ inline void copy_keys(const TcPass &c, Bits *to, const QueryBlock &q, KeyTile t)
 {
-    size_t at = (q.head * (size_t)c.rows + (size_t)(t.key - c.row0)) * P::D;
+    size_t at = ((size_t)again(q.head) * (size_t)c.rows + (size_t)(t.key - c.row0)) * P::D;
     copy_tile<P::D, P::KEYS>(to, c.k[0] + at, t.n);
     copy_tile<P::D, P::KEYS>(to + P::TILE, c.v[0] + at, t.n);
     if (P::DUAL && t.own) {
-        at = (q.head * (size_t)c.a.M + (size_t)(t.key - c.a.seen.first)) * P::D;
+        at = ((size_t)again(q.head) * (size_t)c.a.M + (size_t)(t.key - c.a.seen.first)) * P::D;
         copy_tile<P::D, P::KEYS>(to + 2 * P::TILE, c.k[1] + at, t.n);
         copy_tile<P::D, P::KEYS>(to + 3 * P::TILE, c.v[1] + at, t.n);
     }
@@ -133,25 +133,25 @@ __device__ inline bool tile_is_full(const TcPass &c, const QueryBlock &q, KeyTil
            t.key >= seen_from(s, q.end - 1);
 }
 
-/* Scores that are not seen become `fill`. m: blocks of rows of values. */
-template <class P>
-__device__ inline void hide_scores(const TcPass &c, const QueryBlock &q, KeyTile t,
-                                   float (*m)[P::N][4], float fill)
+/* Scores that are not seen become -inf: of N * 8 keys from the tile's row `first` on. */
+template <class P, int N>
+__device__ inline void hide_scores(const TcPass &c, const QueryBlock &q, KeyTile t, int first,
+                                   float (*m)[N][4])
 {
 #pragma unroll
     for (int u = 0; u < P::V; u++)
 #pragma unroll
-        for (int r = 0; r < 2; r++) {
-            int query = query_row<P>(u) + sum_row() + 8 * r;
+        for (int half = 0; half < 2; half++) {
+            int query = query_row<P>(u) + sum_row() + 8 * half;
             int row = c.a.seen.first + q.at + (query < q.n ? query : q.n - 1);
-            int from = seen_from(c.a.seen, row) - t.key;
-            int to = (row < t.key + t.n ? row + 1 : t.key + t.n) - t.key;
+            int from = seen_from(c.a.seen, row) - t.key - first;
+            int to = (row < t.key + t.n ? row + 1 : t.key + t.n) - t.key - first;
 #pragma unroll
-            for (int j = 0; j < P::N; j++)
+            for (int j = 0; j < N; j++)
 #pragma unroll
                 for (int i = 0; i < 2; i++) {
                     int key = 8 * j + sum_col() + i;
-                    if (key < from || key >= to) m[u][j][2 * r + i] = fill;
+                    if (key < from || key >= to) m[u][j][2 * half + i] = -INFINITY;
                 }
         }
 }

@@ -60,7 +60,7 @@ __device__ inline void forward_tile(const TcPass &c, const QueryBlock &q, KeyTil
     clear_mma<P::U, P::N>(m);
     add_dots_mma<P::D, P::U, P::N>(m, left, stage, 0);
     if (P::DUAL && t.own) add_dots_mma<P::D, 1, P::N>(m + 1, left, stage + 2 * P::TILE, 0);
-    if (!tile_is_full<P>(c, q, t)) hide_scores<P>(c, q, t, m, -INFINITY);
+    if (!tile_is_full<P>(c, q, t)) hide_scores<P, P::N>(c, q, t, 0, m);
     weigh_scores<P>(c, r, m, o);
     unsigned p[P::U][P::N / 2][4];
 #pragma unroll
@@ -79,7 +79,7 @@ __device__ inline void forward_put(const TcPass &c, const QueryBlock &q, int que
                                    float sum, float sum_t, float (*o)[P::D / 8][4], int u, int half)
 {
     size_t queries = (size_t)c.a.B * (size_t)c.a.H * (size_t)c.a.M;
-    size_t row = (size_t)q.part * queries + q.head * (size_t)c.a.M + (size_t)(q.at + query);
+    size_t row = (size_t)q.part * queries + (size_t)q.head * (size_t)c.a.M + (size_t)(q.at + query);
     float *to = c.partial + row * PARTIAL<P>;
     if (sum_col() == 0) to[0] = top, to[1] = sum, to[2] = sum_t;
     to += 4 + sum_col();
@@ -100,7 +100,7 @@ __device__ inline void forward_store(const TcPass &c, const QueryBlock &q, int q
 {
     const AttentionPass &a = c.a;
     float inv = 1 / sum, mean = sum_t * inv;
-    size_t row = q.head * (size_t)a.M + (size_t)(q.at + query);
+    size_t row = (size_t)q.head * (size_t)a.M + (size_t)(q.at + query);
     if (sum_col() == 0) a.lse.v[row] = (top + log2f(sum)) * LN_2;
     if (sum_col() == 0 && a.lse.t) a.lse.t[row] = mean;
     size_t at = own_row(a, q.b, q.at + query, q.h) + (size_t)sum_col();
@@ -137,6 +137,7 @@ template <class P, class Left>
 __device__ inline void forward_tiles(const TcPass &c, const QueryBlock &q, Bits *stages,
                                      const Left &left, TcRunning<P> *r, float (*o)[P::D / 8][4])
 {
+#pragma unroll 1
     for (int i = q.tile; i < q.tiles; i++) {
         cp_async_wait<0>();
         __syncthreads();

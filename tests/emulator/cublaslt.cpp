@@ -3,6 +3,7 @@
  * the preference said) is asked here too. */
 #include <cublasLt.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "state.h"
@@ -319,7 +320,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
     if (!describe(&call, desc, a, b, c, d) || wanted < 1) return CUBLAS_STATUS_INVALID_VALUE;
     *results = {};
     memcpy(results->algo.alignment, preference->alignment, sizeof preference->alignment);
-    results->algo.workspace = results->workspaceSize = preference->workspace / 2;
+    results->algo.workspace = results->workspaceSize =
+        std::min<size_t>(preference->workspace, 4096);
     *found = 1;
     return CUBLAS_STATUS_SUCCESS;
 }
@@ -349,14 +351,13 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
     check_operand("B", b, call.b, algo->alignment[1]);
     if (call.beta != 0) check_operand("C", c, call.c, algo->alignment[2]);
     check_operand("D", d, call.d, algo->alignment[3]);
-    cudaError_t status = emulator::enqueue(stream, "cublasLtMatmul",
-                                           [call, workspace, algo_bytes = algo->workspace] {
-                                               if (algo_bytes) memset(workspace, 0xff, algo_bytes);
-                                               if (call.d.type == CUDA_R_64F)
-                                                   multiply<double>(call);
-                                               else
-                                                   multiply<float>(call);
-                                               emulator::check_edges("cublasLtMatmul");
-                                           });
+    cudaError_t status = emulator::enqueue(stream, [call, workspace, algo_bytes = algo->workspace] {
+        if (algo_bytes) memset(workspace, 0xff, algo_bytes);
+        if (call.d.type == CUDA_R_64F)
+            multiply<double>(call);
+        else
+            multiply<float>(call);
+        emulator::check_edges("cublasLtMatmul");
+    });
     return status == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
 }

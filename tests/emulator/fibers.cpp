@@ -199,9 +199,14 @@ std::string where(int thread)
     return text;
 }
 
+bool same_text(const char *a, const char *b)
+{
+    return a == b || strcmp(a, b) == 0;
+}
+
 bool same(const Site &a, const Site &b)
 {
-    return a.line == b.line && strcmp(a.what, b.what) == 0 && strcmp(a.file, b.file) == 0;
+    return a.line == b.line && same_text(a.what, b.what) && same_text(a.file, b.file);
 }
 
 /* Runs a warp until all of its lanes are done or wait for the block. */

@@ -1,0 +1,300 @@
+/* Attention on tensor cores, for models that compute in bfloat16: operands rounded, sums in
+ * float32, all four passes, heads of 64 and 128. The rest goes to attention.cu's kernels in `real`.
+ *
+ * A call rounds its operands into scratch, runs one kernel (forward) or two (backward, see
+ * attention_backward.cuh for why), and, where there are too few tiles of queries for the GPU,
+ * splits their keys into parts whose sums a last kernel adds in their order. */
+#include "ops/attention_gpu.cuh"
+
+#ifdef TTT_FP64 /* the exactness build has no bfloat16 */
+
+bool attention_tc_forward(Backend *be, const AttentionPass &a)
+{
+    (void)be, (void)a;
+    return false;
+}
+bool attention_tc_backward(Backend *be, const AttentionPass &a)
+{
+    (void)be, (void)a;
+    return false;
+}
+
+#else
+
+#include "ops/attention_tc_forward.cuh"
+#include "ops/attention_tc_keys.cuh"
+#include "ops/attention_tc_queries.cuh"
+
+/* ------------------------------------------------------------------------------ operands */
+
+/* Rows (B, rows, C), sequences `step` apart, to bfloat16 (B, H, rows, D); from NULL: zeros. */
+typedef struct Rounding {
+    const float *from;
+    Bits *to;
+    size_t step;
+    int rows;
+} Rounding;
+
+enum { MOST_ROUNDINGS = 8, AT_A_TIME = 8 };
+
+typedef struct Roundings {
+    Rounding of[MOST_ROUNDINGS];
+    int count, rows; /* rows: of the longest */
+} Roundings;
+
+/* A thread rounds eight elements: 32 bytes read, 16 written. grid: (chunks, arrays, B) */
+static __global__ void tc_round_kernel(Roundings all, int H, int D)
+{
+    Rounding r = all.of[blockIdx.y];
+    unsigned chunks = (unsigned)(H * D / AT_A_TIME), i = blockIdx.x * BLOCK + threadIdx.x;
+    unsigned row = i / chunks, c = i % chunks * AT_A_TIME, h = c / (unsigned)D;
+    if (row >= (unsigned)r.rows) return;
+    float4 low = make_float4(0, 0, 0, 0), high = low;
+    if (r.from) {
+        const float *from = r.from + blockIdx.z * r.step + (size_t)row * (unsigned)(H * D) + c;
+        low = *reinterpret_cast<const float4 *>(from);
+        high = *reinterpret_cast<const float4 *>(from + 4);
+    }
+    size_t head = (size_t)blockIdx.z * (unsigned)H + h;
+    Bits *to = r.to + (head * (unsigned)r.rows + row) * (unsigned)D + c % (unsigned)D;
+    *reinterpret_cast<uint4 *>(to) =
+        make_uint4(pack_bf16(low.x, low.y), pack_bf16(low.z, low.w), pack_bf16(high.x, high.y),
+                   pack_bf16(high.z, high.w));
+}
+
+static void round_rows(Roundings *all, Bits *to, const float *from, size_t step, int rows)
+{
+    Rounding r = {from, to, step, rows};
+    all->of[all->count++] = r;
+    if (rows > all->rows) all->rows = rows;
+}
+
+/* What each query brings from the forward pass; a warp for each row of each head. */
+static __global__ void tc_known_kernel(TcPass c)
+{
+    const AttentionPass &a = c.a;
+    size_t row = walk_start() / WARP, H = (size_t)a.H, M = (size_t)a.M;
+    bool there = row < (size_t)a.B * M * H;
+    size_t h = row % H, i = row / H % M, b = row / H / M;
+    size_t at = there ? own_row(a, (int)b, (int)i, (int)h) : 0, to = (b * H + h) * M + i;
+    const float *d_o = a.d_o.v ? a.d_o.v : a.d_o.t;
+    bool dual = pass_is_dual(a);
+    float sum = 0, sum_t = 0;
+    for (int d = lane_id(); d < a.D && there; d += WARP) {
+        size_t x = at + (size_t)d;
+        sum += d_o[x] * a.o.v[x];
+        if (dual) sum_t += a.d_o.t[x] * a.o.v[x];
+        if (dual && a.o.t) sum_t += a.d_o.v[x] * a.o.t[x];
+    }
+    sum = warp_sum(sum);
+    sum_t = warp_sum(sum_t);
+    if (!there || lane_id() > 0) return;
+    float lse_t = dual && a.lse.t ? a.lse.t[to] : 0;
+    c.known[to] = make_float4(a.lse.v[to] * LOG2_E, lse_t, sum, sum_t);
+}
+
+/* ------------------------------------------------------------------------------ scratch */
+
+/* `bytes` of scratch; with base NULL they are only counted. */
+static void *carve(char *base, size_t *used, size_t bytes)
+{
+    char *at = base ? base + *used : NULL;
+    *used += (bytes + 255) / 256 * 256;
+    return at;
+}
+
+/* Places of everything that a call keeps in scratch; returns its bytes. partial: floats. */
+static size_t tc_layout(TcPass *c, char *base, bool backward, bool dual, size_t partial)
+{
+    size_t used = 0, rows = (size_t)c->a.B * (size_t)c->a.M;
+    size_t own = rows * c->a.C * sizeof(Bits);
+    size_t seen = (size_t)c->a.B * (size_t)c->rows * c->a.C * sizeof(Bits);
+    for (int slot = 0; slot <= (dual ? 1 : 0); slot++) {
+        c->q[slot] = (Bits *)carve(base, &used, own);
+        c->k[slot] = (Bits *)carve(base, &used, slot ? own : seen);
+        c->v[slot] = (Bits *)carve(base, &used, slot ? own : seen);
+        if (backward) c->d_o[slot] = (Bits *)carve(base, &used, own);
+    }
+    if (backward) c->known = (float4 *)carve(base, &used, rows * (size_t)c->a.H * sizeof(float4));
+    if (partial) c->partial = (float *)carve(base, &used, partial * sizeof(float));
+    return used;
+}
+
+static TcPass tc_pass(Backend *be, const AttentionPass &a, bool backward, bool dual, int parts,
+                      size_t partial)
+{
+    TcPass c = {};
+    c.a = a;
+    c.row0 = seen_from(a.seen, a.seen.first);
+    c.rows = a.seen.end - c.row0;
+    c.parts = parts;
+    c.to_log2 = a.scale * LOG2_E;
+    if (parts == 1) partial = 0;
+    char *base = (char *)cuda_scratch(be, tc_layout(&c, NULL, backward, dual, partial));
+    tc_layout(&c, base, backward, dual, partial);
+    return c;
+}
+
+static void tc_round(Backend *be, const TcPass &c, bool backward, bool dual)
+{
+    const AttentionPass &a = c.a;
+    Roundings all = {};
+    size_t own = (size_t)a.M * a.C, row0 = (size_t)c.row0 * a.C;
+    round_rows(&all, c.q[0], a.q.v, own, a.M);
+    round_rows(&all, c.k[0], a.k + row0, a.step, c.rows);
+    round_rows(&all, c.v[0], a.v + row0, a.step, c.rows);
+    if (backward) round_rows(&all, c.d_o[0], a.d_o.v ? a.d_o.v : a.d_o.t, own, a.M);
+    if (dual) {
+        round_rows(&all, c.q[1], a.q.t, own, a.M);
+        round_rows(&all, c.k[1], a.kt, own, a.M);
+        round_rows(&all, c.v[1], a.vt, own, a.M);
+        if (backward) round_rows(&all, c.d_o[1], a.d_o.t, own, a.M);
+    }
+    dim3 grid(blocks_for((size_t)all.rows * a.C / AT_A_TIME, BLOCK), (unsigned)all.count,
+              (unsigned)a.B);
+    launch(be, tc_round_kernel, grid, BLOCK, 0, all, a.H, a.D);
+}
+
+/* ------------------------------------------------------------------------------ shape of a launch
+ */
+
+/* Parts of the keys: the number of rounds of two blocks on every multiprocessor, over the parts, is
+ * the time; each part costs its sums' way through memory, taken as 3 %. None has less than LEAST
+ * tiles. */
+static int parts_for(const Backend *be, size_t blocks, int tiles)
+{
+    enum { MOST = 16, LEAST = 4 };
+    size_t places = 2 * (size_t)cuda_processors(be);
+    int best = 1;
+    double least = 1e30;
+    for (int parts = 1; parts <= MOST && (parts == 1 || parts * LEAST <= tiles); parts++) {
+        size_t rounds = (blocks * (size_t)parts + places - 1) / places;
+        double time = (double)rounds / parts * (1 + 0.03 * (parts - 1));
+        if (time >= least) continue;
+        least = time;
+        best = parts;
+    }
+    return best;
+}
+
+template <class P> static int parts_of(const Backend *be, const AttentionPass &a)
+{
+    size_t blocks = (size_t)blocks_for((size_t)a.M, P::T) * (size_t)a.H * (size_t)a.B;
+    int longest = a.seen.window < a.seen.end ? a.seen.window + P::T : a.seen.end;
+    return parts_for(be, blocks, longest / P::KEYS);
+}
+
+static dim3 tc_grid(const AttentionPass &a, unsigned x)
+{
+    return dim3(x, (unsigned)a.H, (unsigned)a.B);
+}
+
+/* ------------------------------------------------------------------------------ forward */
+
+template <class P> static void tc_forward(Backend *be, const AttentionPass &a)
+{
+    constexpr size_t shared = (size_t)(P::ROWS * P::D + 2 * P::STAGE) * sizeof(Bits);
+    size_t rows = (size_t)a.B * (size_t)a.H * (size_t)a.M;
+    int parts = parts_of<P>(be, a);
+    TcPass c = tc_pass(be, a, false, P::DUAL, parts, (size_t)parts * rows * PARTIAL<P>);
+    tc_round(be, c, false, P::DUAL);
+    unsigned tiles = blocks_for((size_t)a.M, P::T) * (unsigned)parts;
+    launch(be, tc_forward_kernel<P>, tc_grid(a, tiles), TC_BLOCK, shared, c);
+    if (parts == 1) return;
+    launch(be, tc_merge_kernel<P>, blocks_for(rows * WARP, BLOCK), BLOCK, 0, c);
+}
+
+/* ------------------------------------------------------------------------------ backward */
+
+template <class P> static void tc_queries(Backend *be, TcPass c)
+{
+    constexpr size_t shared = (size_t)(2 * P::ROWS * P::D + 2 * P::STAGE) * sizeof(Bits);
+    unsigned tiles = blocks_for((size_t)c.a.M, P::T) * (unsigned)c.parts;
+    size_t n = (size_t)c.a.B * (size_t)c.a.M * c.a.C, slots = P::DUAL ? 2 : 1;
+    launch(be, tc_queries_kernel<P>, tc_grid(c.a, tiles), TC_BLOCK, shared, c);
+    if (c.parts == 1) return;
+    for (size_t slot = 0; slot < slots; slot++) {
+        float *to = slot || !(P::DUAL || c.a.dq.v) ? c.a.dq.t : c.a.dq.v;
+        if (to)
+            launch(be, tc_sum_kernel, blocks_for(n, BLOCK), BLOCK, 0, to, c.partial + slot * n,
+                   c.parts, slots * n, n);
+    }
+}
+
+/* Tiles from the `skip`th to the `end`th. */
+template <class P> static void tc_keys(Backend *be, const TcPass &c, int skip, int end)
+{
+    unsigned x = (unsigned)((end - skip) * (P::D / P::COLS));
+    launch(be, tc_keys_kernel<P>, tc_grid(c.a, x), TC_BLOCK, P::shared, c, skip);
+}
+
+template <int D> static void tc_keys_plain(Backend *be, const TcPass &c)
+{
+    using P = KeyPlan<D, false, false>;
+    int skip = c.a.d_o.v ? past_tiles(c.a.seen, P::KEYS) : 0;
+    tc_keys<P>(be, c, skip, key_tiles(c.a.seen, P::KEYS));
+}
+
+template <int D> static void tc_keys_dual(Backend *be, const TcPass &c)
+{
+    using Past = KeyPlan<D, true, false>;
+    using Own = KeyPlan<D, true, true>;
+    tc_keys<Past>(be, c, 0, past_tiles(c.a.seen, Past::KEYS));
+    tc_keys<Own>(be, c, past_tiles(c.a.seen, Own::KEYS), key_tiles(c.a.seen, Own::KEYS));
+}
+
+template <int D, bool DUAL> static void tc_backward(Backend *be, const AttentionPass &a)
+{
+    using P = QueryPlan<D, DUAL>;
+    size_t n = (size_t)a.B * (size_t)a.M * a.C;
+    int parts = parts_of<P>(be, a);
+    TcPass c = tc_pass(be, a, true, DUAL, parts, (size_t)parts * (DUAL ? 2 : 1) * n);
+    tc_round(be, c, true, DUAL);
+    launch(be, tc_known_kernel, blocks_for(n / (size_t)D * WARP, BLOCK), BLOCK, 0, c);
+    tc_queries<P>(be, c);
+    if (DUAL)
+        tc_keys_dual<D>(be, c);
+    else
+        tc_keys_plain<D>(be, c);
+}
+
+/* ------------------------------------------------------------------------------ which calls */
+
+/* 16-byte loads of rows; rows of a head are multiples of that. */
+static bool tc_suits(const Backend *be, const AttentionPass &a)
+{
+    const void *rows[] = {a.q.v, a.q.t, a.k, a.v, a.kt, a.vt, a.d_o.v, a.d_o.t, a.o.v, a.o.t};
+    bool suits = be->bf16 && (a.D == 64 || a.D == 128) && a.step % 4 == 0;
+    for (const void *p : rows) suits = suits && (uintptr_t)p % 16 == 0;
+    return suits;
+}
+
+bool attention_tc_forward(Backend *be, const AttentionPass &a)
+{
+    if (!tc_suits(be, a)) return false;
+    if (a.D == 64 && a.o.t)
+        tc_forward<QueryPlan<64, true>>(be, a);
+    else if (a.D == 64)
+        tc_forward<QueryPlan<64, false>>(be, a);
+    else if (a.o.t)
+        tc_forward<QueryPlan<128, true>>(be, a);
+    else
+        tc_forward<QueryPlan<128, false>>(be, a);
+    return true;
+}
+
+bool attention_tc_backward(Backend *be, const AttentionPass &a)
+{
+    if (!tc_suits(be, a)) return false;
+    if (a.D == 64 && pass_is_dual(a))
+        tc_backward<64, true>(be, a);
+    else if (a.D == 64)
+        tc_backward<64, false>(be, a);
+    else if (pass_is_dual(a))
+        tc_backward<128, true>(be, a);
+    else
+        tc_backward<128, false>(be, a);
+    return true;
+}
+
+#endif
