@@ -170,7 +170,7 @@ static void test_swiglu_backward(void **state)
 {
     (void)state;
     const size_t sizes[] = {1, 3, 4, 7, 1024, 1027, 9001};
-    for (int round = 0; round < 60; round++) {
+    for (int round = 0; round < 40; round++) {
         size_t n = sizes[drawn(ARRAY_LEN(sizes))];
         int o = coin() ? 0 : drawn(4);
         bool value = coin(), tangent = !value || coin();
@@ -289,7 +289,7 @@ static void norm_back_call(int i, const void *arguments)
 static void test_rmsnorm(void **state)
 {
     (void)state;
-    for (int round = 0; round < 80; round++) {
+    for (int round = 0; round < 50; round++) {
         int o;
         NormCase c = norm_case(&o);
         c.y = array(c.x.n, o);
@@ -317,7 +317,7 @@ static void test_rmsnorm_many_shifts(void **state)
 static void test_rmsnorm_backward(void **state)
 {
     (void)state;
-    for (int round = 0; round < 120; round++) {
+    for (int round = 0; round < 70; round++) {
         int o;
         NormCase c = norm_case(&o);
         size_t n = c.x.n;
@@ -362,7 +362,7 @@ static void test_embed(void **state)
     (void)state;
     const int counts[] = {1, 2, 31, 32, 33, 64, 257, 1500, 5000}, widths[] = {1, 4, 7, 36, 1028};
     const int vocabularies[] = {1, 2, 30, 400};
-    for (int round = 0; round < 60; round++) {
+    for (int round = 0; round < 30; round++) {
         EmbedCase c = {.N = counts[drawn(ARRAY_LEN(counts))]};
         c.C = c.N > 300 ? widths[drawn(4)] : widths[drawn(5)];
         int o = coin() ? 0 : drawn(4), V = vocabularies[drawn(4)];
@@ -425,9 +425,9 @@ static void test_cross_entropy(void **state)
 {
     (void)state;
     const int sizes[] = {2, 31, 256, 4096, 4097, 8192, 12300};
-    for (int round = 0; round < 60; round++)
+    for (int round = 0; round < 40; round++)
         loss_once(1 + drawn(6), sizes[drawn(ARRAY_LEN(sizes))], coin());
-    loss_once(710, 9000, true); /* more than one group of rows */
+    loss_once(26, 128256, true); /* more than one group of rows */
     loss_once(2, 128256, false);
 }
 
@@ -475,7 +475,7 @@ static void test_rows_product(void **state)
 {
     (void)state;
     const int sizes[] = {1, 3, 4, 16, 20, 64, 130, 257, 768, 2052};
-    for (int round = 0; round < 120; round++) {
+    for (int round = 0; round < 70; round++) {
         int o = coin() ? 0 : drawn(4);
         ProductCase c = {.R = 1 + drawn(coin() ? 1 : 18), .transposed = coin(), .add = coin()};
         c.K = sizes[drawn(ARRAY_LEN(sizes))];
