@@ -37,11 +37,13 @@ static Config config(void)
     return c;
 }
 
+static Backend *machine;
+
 static TrainPlan plan_of(const Config *c)
 {
     TrainPlan p;
     Err err = {""};
-    assert_int_equal(train_plan_make(&p, c, 2, true, &err), 0);
+    assert_int_equal(train_plan_make(&p, c, machine, true, &err), 0);
     return p;
 }
 
@@ -139,10 +141,15 @@ static void test_refusals(void **state)
 
 int main(void)
 {
+    Err err;
+    BackendOptions options = {.threads = 2};
+    if (backend_open(&machine, &options, &err) < 0) return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_families),
         cmocka_unit_test(test_budgets),
         cmocka_unit_test(test_refusals),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    backend_close(machine);
+    return failed;
 }

@@ -86,14 +86,19 @@ void backend_download(Backend *be, real *host, const real *from, size_t n)
     be->machine->download(be, host, from, bytes_of(n));
 }
 
+void backend_upload_bytes(Backend *be, void *to, const void *host, size_t n)
+{
+    be->machine->upload(be, to, host, n);
+}
+
 void backend_upload_ids(Backend *be, int32_t *to, const int32_t *host, size_t n)
 {
-    be->machine->upload(be, to, host, n * sizeof *to);
+    backend_upload_bytes(be, to, host, n * sizeof *to);
 }
 
 void backend_upload_doubles(Backend *be, double *to, const double *host, size_t n)
 {
-    be->machine->upload(be, to, host, n * sizeof *to);
+    backend_upload_bytes(be, to, host, n * sizeof *to);
 }
 
 void backend_download_doubles(Backend *be, double *host, const double *from, size_t n)
@@ -109,6 +114,51 @@ int backend_wait(Backend *be, Err *err)
 size_t backend_memory_left(Backend *be)
 {
     return be->machine->memory_left(be);
+}
+
+size_t backend_memory_room(Backend *be)
+{
+    return be->machine->memory_room ? be->machine->memory_room(be) : 0;
+}
+
+size_t backend_memory_peak(Backend *be)
+{
+    return be->machine->memory_peak(be);
+}
+
+bool backend_records(const Backend *be)
+{
+    return be->machine->record_begin != NULL;
+}
+
+void backend_record_begin(Backend *be)
+{
+    be->machine->record_begin(be);
+}
+
+BackendRecord *backend_record_end(Backend *be)
+{
+    return be->machine->record_end(be);
+}
+
+void backend_record_play(Backend *be, BackendRecord *record)
+{
+    be->machine->record_play(be, record);
+}
+
+void backend_record_free(Backend *be, BackendRecord *record)
+{
+    if (record) be->machine->record_free(be, record);
+}
+
+void gemm_group_begin(Backend *be)
+{
+    if (be->machine->gemm_group) be->machine->gemm_group(be, true);
+}
+
+void gemm_group_end(Backend *be)
+{
+    if (be->machine->gemm_group) be->machine->gemm_group(be, false);
 }
 
 static void product(Backend *be, const Gemm *g)

@@ -57,7 +57,9 @@ void backend_copy(Backend *be, real *to, const real *from, size_t n);
 /* Host to backend and back, when all that was started before is done. */
 void backend_upload(Backend *be, real *to, const real *host, size_t n);
 void backend_download(Backend *be, real *host, const real *from, size_t n);
-/* Ids and scalars lie in backend memory too; their room is taken in elements of `real`. */
+/* Ids, scalars and the like lie in backend memory too; their room is taken in elements of `real`.
+ */
+void backend_upload_bytes(Backend *be, void *to, const void *host, size_t n);
 void backend_upload_ids(Backend *be, int32_t *to, const int32_t *host, size_t n);
 void backend_upload_doubles(Backend *be, double *to, const double *host, size_t n);
 void backend_download_doubles(Backend *be, double *host, const double *from, size_t n);
@@ -71,6 +73,23 @@ static inline size_t reals_for(size_t bytes)
 int backend_wait(Backend *be, Err *err);
 /* Bytes that backend_alloc may still take; 0: not known. */
 size_t backend_memory_left(Backend *be);
+
+/* Bytes that this backend may fill, whatever it holds now: of a GPU, what was free as it was
+ * opened; 0: others live in that memory too. */
+size_t backend_memory_room(Backend *be);
+/* The most bytes taken so far: of a GPU, by this process's arrays; of the host, by all of it. */
+size_t backend_memory_peak(Backend *be);
+
+/* What is started from record_begin to record_end is not done but kept, to be done by record_play
+ * as one, again and again, without the host's time for each of its parts (a CUDA graph). Meanwhile
+ * nothing may be downloaded, uploaded or allocated, and everything that it needs must have been
+ * done once before: scratch has grown then. record_end: NULL where that failed. */
+typedef struct BackendRecord BackendRecord;
+bool backend_records(const Backend *be); /* whether this machine can */
+void backend_record_begin(Backend *be);
+BackendRecord *backend_record_end(Backend *be);
+void backend_record_play(Backend *be, BackendRecord *record);
+void backend_record_free(Backend *be, BackendRecord *record); /* NULL is fine */
 
 /* Scratch of one CPU thread (thread: omp_get_thread_num() inside a parallel region, else 0) that
  * kernels use between their own lines; slots keep two users in one call apart. Grows to the largest
@@ -98,6 +117,11 @@ typedef struct Gemm {
  * between rows as stored. */
 void gemm(Backend *be, Trans ta, Trans tb, int M, int N, int K, real alpha, const real *A, int lda,
           const real *B, int ldb, real beta, real *C, int ldc);
+
+/* Around products whose operands stay as they are meanwhile: one that is rounded for a product then
+ * serves the next ones too. Pairs may be nested. */
+void gemm_group_begin(Backend *be);
+void gemm_group_end(Backend *be);
 
 /* `count` dense products side by side, C_i = op(A_i) op(B_i) + beta C_i, their operands step_*
  * elements apart. */

@@ -14,7 +14,7 @@
 #include "backend/gemm_cpu.h"  // defines: gemm_cpu, round_bf16_cpu
 #include "backend/machine.h"
 #include "backend/signal_stack.h"
-#include "base/mem.h" // defines: mem_available
+#include "base/mem.h" // defines: mem_available, mem_peak_rss
 
 extern const struct Ops ops_portable;
 #ifdef HAVE_ISA_AVX2
@@ -198,7 +198,14 @@ static size_t cpu_memory_left(Backend *be)
     return mem_available();
 }
 
-const Machine machine_cpu = {.open = cpu_open,
+static size_t cpu_memory_peak(Backend *be)
+{
+    (void)be;
+    return mem_peak_rss();
+}
+
+const Machine machine_cpu = {.span_rows = 512, /* their activations stay in the caches */
+                             .open = cpu_open,
                              .close = cpu_close,
                              .alloc = cpu_alloc,
                              .free = cpu_free,
@@ -208,5 +215,6 @@ const Machine machine_cpu = {.open = cpu_open,
                              .download = cpu_copy,
                              .wait = cpu_wait,
                              .memory_left = cpu_memory_left,
+                             .memory_peak = cpu_memory_peak,
                              .gemm = gemm_cpu,
                              .round_bf16 = round_bf16_cpu};

@@ -17,14 +17,18 @@ extern "C" {
 extern const struct Ops ops_cuda;
 }
 
-enum { LEAST_MAJOR = 8, NAME_LENGTH = 16 };
+enum { LEAST_MAJOR = 8, NAME_LENGTH = 16, MOST_RETIRED = 256 };
 
 struct Cuda {
     cudaStream_t stream;
     int processors;
     char isa[NAME_LENGTH]; /* "sm_90" */
     bool failed;
-    Err failure; /* the first */
+    Err failure;                 /* the first */
+    size_t room, taken, most;    /* bytes of memory: free at first, of ours now, of ours at most */
+    int records;                 /* kept now: they hold on to memory that was scratch */
+    void *retired[MOST_RETIRED]; /* such memory */
+    int n_retired;
     void *scratch;
     size_t scratch_bytes;
     CudaGemm *gemm;
@@ -108,6 +112,8 @@ static int device_open(Backend *be, const BackendOptions *options, Err *err)
     cudaError_t status = cudaSetDevice(device);
     if (status == cudaSuccess)
         status = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking);
+    size_t all;
+    if (status == cudaSuccess) status = cudaMemGetInfo(&c->room, &all);
     if (status != cudaSuccess) return no_gpu(err, cudaGetErrorString(status));
     return cuda_gemm_open(&c->gemm, err);
 }
@@ -117,6 +123,7 @@ static void machine_close(Backend *be)
     struct Cuda *c = be->cuda;
     cuda_gemm_close(c->gemm);
     if (c->scratch) cudaFree(c->scratch);
+    for (int i = 0; i < c->n_retired; i++) cudaFree(c->retired[i]);
     if (c->stream) cudaStreamDestroy(c->stream);
     free(c);
     be->cuda = NULL;
@@ -150,17 +157,37 @@ int cuda_processors(const Backend *be)
     return be->cuda->processors;
 }
 
+static void memory_count(struct Cuda *c, size_t more, size_t less)
+{
+    c->taken += more - less;
+    if (c->taken > c->most) c->most = c->taken;
+}
+
+void *cuda_grow(Backend *be, void *room, size_t *bytes, size_t wanted)
+{
+    struct Cuda *c = be->cuda;
+    if (wanted <= *bytes || c->failed) return room;
+    cuda_note(be, "waiting", cudaStreamSynchronize(c->stream));
+    if (room && c->records > 0) {
+        CHECK(c->n_retired < MOST_RETIRED, "scratch has grown %d times", c->n_retired);
+        c->retired[c->n_retired++] = room;
+    } else {
+        cudaFree(room);
+        memory_count(c, 0, *bytes);
+    }
+    *bytes = 0;
+    room = NULL;
+    cuda_note(be, "memory for scratch", cudaMalloc(&room, wanted));
+    if (c->failed) return NULL;
+    *bytes = wanted;
+    memory_count(c, wanted, 0);
+    return room;
+}
+
 void *cuda_scratch(Backend *be, size_t bytes)
 {
     struct Cuda *c = be->cuda;
-    if (bytes <= c->scratch_bytes || c->failed) return c->scratch;
-    cuda_note(be, "waiting", cudaStreamSynchronize(c->stream));
-    if (c->scratch) cudaFree(c->scratch);
-    c->scratch = NULL;
-    c->scratch_bytes = 0;
-    cuda_note(be, "memory for scratch", cudaMalloc(&c->scratch, bytes));
-    if (!c->failed) c->scratch_bytes = bytes;
-    return c->scratch;
+    return c->scratch = cuda_grow(be, c->scratch, &c->scratch_bytes, bytes);
 }
 
 /* ------------------------------------------------------------------------------ memory */
@@ -200,6 +227,7 @@ static void *memory_alloc(Backend *be, size_t bytes, bool shared)
     }
     cuda_note(be, "memory", status);
     if (cuda_failed(be)) return NULL;
+    memory_count(be->cuda, bytes, 0);
     cuda_note(be, "clearing memory", cudaMemsetAsync(p, 0, bytes, be->cuda->stream));
     if (shared) cuda_note(be, "waiting", cudaStreamSynchronize(be->cuda->stream));
     return p;
@@ -208,8 +236,9 @@ static void *memory_alloc(Backend *be, size_t bytes, bool shared)
 /* cudaFree waits for the device by itself. */
 static void memory_free(Backend *be, void *p, size_t bytes)
 {
-    (void)be, (void)bytes;
-    if (p) cudaFree(p);
+    if (!p) return;
+    memory_count(be->cuda, 0, bytes ? bytes : 1);
+    cudaFree(p);
 }
 
 static void memory_zero(Backend *be, void *p, size_t bytes)
@@ -253,12 +282,56 @@ static void memory_download(Backend *be, void *host, const void *from, size_t by
     if (cuda_failed(be)) memset(host, 0xff, bytes); /* NaN, of either type */
 }
 
+static size_t memory_room(Backend *be)
+{
+    return be->cuda->room;
+}
+
+static size_t memory_peak(Backend *be)
+{
+    return be->cuda->most;
+}
+
 static int machine_wait(Backend *be, Err *err)
 {
     struct Cuda *c = be->cuda;
     if (!c->failed) cuda_note(be, "waiting", cudaStreamSynchronize(c->stream));
     if (!c->failed) return 0;
     return err_set(err, "%s", c->failure.text);
+}
+
+/* ------------------------------------------------------------------------------ records */
+
+/* Only this thread's calls are its concern. */
+static void record_begin(Backend *be)
+{
+    if (cuda_failed(be)) return;
+    cuda_note(be, "recording",
+              cudaStreamBeginCapture(be->cuda->stream, cudaStreamCaptureModeThreadLocal));
+}
+
+static BackendRecord *record_end(Backend *be)
+{
+    cudaGraph_t graph = NULL;
+    cudaGraphExec_t record = NULL;
+    if (cuda_failed(be)) return NULL;
+    cuda_note(be, "recording", cudaStreamEndCapture(be->cuda->stream, &graph));
+    if (!cuda_failed(be)) cuda_note(be, "recording", cudaGraphInstantiate(&record, graph, 0));
+    if (graph) cudaGraphDestroy(graph);
+    if (!cuda_failed(be)) be->cuda->records++;
+    return cuda_failed(be) ? NULL : (BackendRecord *)record;
+}
+
+static void record_play(Backend *be, BackendRecord *record)
+{
+    if (cuda_failed(be)) return;
+    cuda_note(be, "step", cudaGraphLaunch((cudaGraphExec_t)record, be->cuda->stream));
+}
+
+static void record_free(Backend *be, BackendRecord *record)
+{
+    be->cuda->records--;
+    cudaGraphExecDestroy((cudaGraphExec_t)record);
 }
 
 /* ------------------------------------------------------------------------------ products */
@@ -268,7 +341,15 @@ static void machine_gemm(Backend *be, const Gemm *g)
     if (!cuda_failed(be)) cuda_gemm(be, be->cuda->gemm, g);
 }
 
-static const Machine machine_cuda = {.open = machine_open,
+/* 8,192 rows of 768 columns are 384 tiles of 128 x 128 for the 132 processors of an H100. */
+static void machine_gemm_group(Backend *be, bool begins)
+{
+    cuda_gemm_group(be->cuda->gemm, begins);
+}
+
+static const Machine machine_cuda = {.own_memory = true,
+                                     .span_rows = 8192,
+                                     .open = machine_open,
                                      .close = machine_close,
                                      .alloc = memory_alloc,
                                      .free = memory_free,
@@ -278,7 +359,14 @@ static const Machine machine_cuda = {.open = machine_open,
                                      .download = memory_download,
                                      .wait = machine_wait,
                                      .memory_left = memory_left,
+                                     .memory_room = memory_room,
+                                     .memory_peak = memory_peak,
                                      .gemm = machine_gemm,
+                                     .gemm_group = machine_gemm_group,
+                                     .record_begin = record_begin,
+                                     .record_end = record_end,
+                                     .record_play = record_play,
+                                     .record_free = record_free,
                                      .round_bf16 = cuda_round_bf16};
 
 extern "C" __attribute__((visibility("default"))) const Machine *ttt_cuda_machine(void)

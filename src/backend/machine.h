@@ -8,6 +8,8 @@
 #include "backend/backend.h"
 
 typedef struct Machine {
+    bool own_memory; /* apart from the host's */
+    int span_rows;   /* of activations that one pass of a block keeps it busy with */
     /* Sets ops, isa, threads, bf16_native and what is the machine's own. On failure nothing is
      * left. */
     int (*open)(Backend *be, const BackendOptions *options, Err *err);
@@ -19,9 +21,17 @@ typedef struct Machine {
     void (*copy)(Backend *be, void *to, const void *from, size_t bytes);
     void (*upload)(Backend *be, void *to, const void *host, size_t bytes);
     void (*download)(Backend *be, void *host, const void *from, size_t bytes);
-    int (*wait)(Backend *be, Err *err);       /* see backend_wait */
-    size_t (*memory_left)(Backend *be);       /* see backend_memory_left */
-    void (*gemm)(Backend *be, const Gemm *g); /* see gemm_batch; count 1 or more */
+    int (*wait)(Backend *be, Err *err);           /* see backend_wait */
+    size_t (*memory_left)(Backend *be);           /* see backend_memory_left */
+    size_t (*memory_room)(Backend *be);           /* see backend_memory_room */
+    size_t (*memory_peak)(Backend *be);           /* see backend_memory_peak */
+    void (*gemm)(Backend *be, const Gemm *g);     /* see gemm_batch; count 1 or more */
+    void (*gemm_group)(Backend *be, bool begins); /* see gemm_group_begin; NULL: nothing to do */
+    /* See backend_record_begin; NULL: there is no such thing. */
+    void (*record_begin)(Backend *be);
+    BackendRecord *(*record_end)(Backend *be);
+    void (*record_play)(Backend *be, BackendRecord *record);
+    void (*record_free)(Backend *be, BackendRecord *record);
     void (*round_bf16)(Backend *be, uint16_t *to, const real *x, size_t n); /* nearest, even */
 } Machine;
 

@@ -183,9 +183,7 @@ static void put_rows(const BlockPass *p, real *window, const real *rows)
                            s->M, (int)C);
         return;
     }
-    for (int b = 0; b < s->B; b++)
-        backend_copy(be, window + s->places->shift[b] + (size_t)s->places->first[b] * C,
-                     rows + (size_t)b * C, C);
+    be->ops->place_rows(be, window, s->places, rows, s->B, (int)C);
 }
 
 /* Normed keys, and rotated ones in their places in the window. */

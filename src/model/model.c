@@ -32,6 +32,10 @@ static int model_shape(Model **out, Backend *be, const Config *cfg, Err *err)
         return -1;
     }
     m->params = backend_alloc(be, m->table.size);
+    if (backend_wait(be, err) < 0) {
+        model_free(m);
+        return -1;
+    }
     *out = m;
     return 0;
 }
@@ -178,6 +182,10 @@ int model_save(const Model *m, const char *dir, Err *err)
     TRY(dir_make(dir, err));
     real *host = host_block(m->table.size);
     backend_download(m->be, host, m->params, m->table.size);
+    if (backend_wait(m->be, err) < 0) {
+        free(host);
+        return -1;
+    }
     StTensor tensors[N_PARAMS];
     int n = 0;
     for (int id = 0; id < N_PARAMS; id++) {

@@ -17,6 +17,10 @@ int optimizer_create(Optimizer **out, Model *m, Err *err)
     o->mu = backend_alloc(m->be, m->table.size);
     o->nu = backend_alloc(m->be, m->table.size);
     o->sums = (double *)(void *)backend_alloc(m->be, reals_for(SUMS * sizeof(double)));
+    if (backend_wait(m->be, err) < 0) {
+        optimizer_free(m, o);
+        return -1;
+    }
     *out = o;
     return 0;
 }

@@ -88,6 +88,10 @@ int reader_create(Reader **out, Model *m, bool learn, double inner_lr, Err *err)
     reader_layout(r);
     start_weights(r);
     keep_copies(r);
+    if (backend_wait(m->be, err) < 0) {
+        reader_free(r);
+        return -1;
+    }
     *out = r;
     return 0;
 }
@@ -95,6 +99,7 @@ int reader_create(Reader **out, Model *m, bool learn, double inner_lr, Err *err)
 void reader_free(Reader *r)
 {
     if (!r) return;
+    reader_room_forget(r->m);
     drop_copies(r);
     backend_free(r->m->be, r->memory, r->elements);
     free(r->kv.layer);
@@ -221,6 +226,7 @@ static int finish_chunk(Reader *r, const Span *span, Err *err)
     tail_loss(&p, room_ids(r->m, r->targets, span->M), r->learn, 0, &g, NULL);
     backend_download(be, room->host, room->tail.nll, (size_t)span->M);
     chunk_losses(r->m, &loss, room->host, r->targets, 1, span->M);
+    TRY(backend_wait(be, err));
     if (!isfinite(loss))
         return err_set(err,
                        "the loss is not finite in the chunk that ends at token %lld; nothing was "
@@ -311,6 +317,7 @@ int reader_logprobs(Reader *r, float *out, Err *err)
     double norm = log_norm(r);
     real *logits = r->m->room->host;
     backend_download(r->m->be, logits, r->logits, (size_t)V);
+    TRY(backend_wait(r->m->be, err));
     for (int64_t i = 0; i < V; i++) out[i] = (float)((double)logits[i] - norm);
     return 0;
 }

@@ -1,7 +1,7 @@
 /* Readers side by side: see reader.h. One row of each goes through the blocks as one sequence of
  * many; what is their own, they reach by its distance from the first reader's, because readers of
  * one model lie in memory alike. */
-#include <stdlib.h>
+#include <string.h>
 
 #include "model/reader_state.h"
 
@@ -9,10 +9,7 @@ typedef struct Group {
     Reader *const *r;
     int n;
     ReaderRoom *room;
-    ptrdiff_t *window, *fast; /* (n) distances */
-    int *first;               /* (n) */
-    int64_t *position;        /* (n) */
-    Places places;
+    Places places; /* in backend memory */
 } Group;
 
 /* In elements; of two arrays that need not be parts of one. Both are aligned to cache lines. */
@@ -21,45 +18,25 @@ static ptrdiff_t distance(const real *from, const real *to)
     return (ptrdiff_t)((intptr_t)to - (intptr_t)from) / (ptrdiff_t)sizeof(real);
 }
 
-static void group_open(Group *g, Reader *const *r, int n)
+static Group group_of(Reader *const *r, int n)
 {
-    size_t size = (size_t)n;
-    *g = (Group){.r = r, .n = n, .room = reader_room(r[0]->m, n)};
-    g->window = malloc(size * sizeof *g->window);
-    g->fast = malloc(size * sizeof *g->fast);
-    g->first = malloc(size * sizeof *g->first);
-    g->position = malloc(size * sizeof *g->position);
-    CHECK(g->window && g->fast && g->first && g->position, "out of memory");
+    ReaderRoom *room = reader_room(r[0]->m, n);
     for (int b = 0; b < n; b++) {
-        g->window[b] = distance(r[0]->memory, r[b]->memory);
-        g->fast[b] = distance(r[0]->fast, r[b]->fast);
-        g->position[b] = r[b]->counters.tokens;
-        g->first[b] = (int)(g->position[b] - r[b]->kv_base);
+        room->staged.shift[b] = distance(r[0]->memory, r[b]->memory);
+        room->staged.position[b] = r[b]->counters.tokens;
+        room->staged.first[b] = (int)(r[b]->counters.tokens - r[b]->kv_base);
+        room->fast[b] = distance(r[0]->fast, r[b]->fast);
     }
-    g->places = (Places){.shift = g->window, .first = g->first, .position = g->position};
-}
-
-static void group_close(Group *g)
-{
-    free(g->window);
-    free(g->fast);
-    free(g->first);
-    free(g->position);
+    return (Group){.r = r,
+                   .n = n,
+                   .room = room,
+                   .places = {room->step.shift, room->step.first, room->step.position}};
 }
 
 static Weights group_weights(const Group *g)
 {
     const Model *m = g->r[0]->m;
-    return (Weights){.m = m, .fast = m->inner.size ? g->r[0]->fast : NULL, .shift = g->fast};
-}
-
-static void place_rope(const Group *g)
-{
-    const Model *m = g->r[0]->m;
-    int D = (int)(m->cfg.model.hidden_size / m->cfg.model.num_attention_heads);
-    for (int b = 0; b < g->n; b++)
-        m->be->ops->rope_table(m->be, g->room->rope + (size_t)b * (size_t)D, g->position[b], 1, D,
-                               m->cfg.model.rope_theta);
+    return (Weights){.m = m, .fast = m->inner.size ? g->r[0]->fast : NULL, .shift = g->room->fast};
 }
 
 static Span group_span(const Group *g, Reach reach)
@@ -72,17 +49,19 @@ static Span group_span(const Group *g, Reach reach)
                   .places = &g->places};
 }
 
-static void group_step(const Group *g, const int32_t *tokens)
+/* All that a step computes; what it needs to know beside the weights is in room->step. */
+static void group_passes(void *context)
 {
+    const Group *g = context;
     Reader *first = g->r[0];
     const Model *m = first->m;
-    size_t C = (size_t)m->cfg.model.hidden_size;
     ReaderRoom *room = g->room;
     Span lead = group_span(g, lead_reach(m)), tail = group_span(g, tail_reach(m));
-    place_rope(g);
+    int D = (int)(m->cfg.model.hidden_size / m->cfg.model.num_attention_heads);
+    m->be->ops->rope_table_at(m->be, room->rope, room->step.position, g->n, D,
+                              m->cfg.model.rope_theta);
     profile_phase(m->be, PHASE_LEAD_FORWARD);
-    real *x =
-        lead_forward(m, &room->lead, &first->kv, &lead, &room->scratch, room_ids(m, tokens, g->n));
+    room->x = lead_forward(m, &room->lead, &first->kv, &lead, &room->scratch, room->step.ids);
     TailPass p = {.m = m,
                   .tail = &room->tail,
                   .kv = &first->kv,
@@ -90,10 +69,34 @@ static void group_step(const Group *g, const int32_t *tokens)
                   .scratch = &room->scratch,
                   .w = group_weights(g)};
     profile_phase(m->be, PHASE_TAIL_FORWARD);
-    tail_forward(&p, x);
+    tail_forward(&p, room->x);
     profile_phase(m->be, PHASE_OTHER);
+}
+
+/* A record is of these readers in this order. */
+static void group_recognise(const Group *g)
+{
+    ReaderRoom *room = g->room;
+    bool same = room->n_together == g->n;
+    for (int b = 0; same && b < g->n; b++) same = room->together[b] == g->r[b]->memory;
+    if (same) return;
+    reader_room_forget(g->r[0]->m);
+    room->n_together = g->n;
+    for (int b = 0; b < g->n; b++) room->together[b] = g->r[b]->memory;
+}
+
+static void group_step(Group *g, const int32_t *tokens)
+{
+    const Model *m = g->r[0]->m;
+    ReaderRoom *room = g->room;
+    size_t C = (size_t)m->cfg.model.hidden_size;
+    memcpy(room->staged.ids, tokens, (size_t)g->n * sizeof *tokens);
+    room_step_upload(m);
+    group_recognise(g);
+    repeat_run(m->be, &room->repeat, group_passes, g);
     for (int b = 0; b < g->n; b++)
-        reader_row_done(g->r[b], tokens[b], x + (size_t)b * C, room->tail.hidden.v + (size_t)b * C);
+        reader_row_done(g->r[b], tokens[b], room->x + (size_t)b * C,
+                        room->tail.hidden.v + (size_t)b * C);
 }
 
 static int check_readers(Reader *const *r, int n, Err *err)
@@ -110,7 +113,6 @@ static int check_readers(Reader *const *r, int n, Err *err)
 int readers_feed(Reader *const *r, int n, const int32_t *tokens, Err *err)
 {
     if (n == 0) return 0;
-    if (n == 1) return reader_feed(r[0], tokens, 1, NULL, err);
     TRY(check_readers(r, n, err));
     for (int b = 0; b < n; b++)
         if (reader_check_tokens(r[b], tokens + b, 1, err) < 0)
@@ -118,10 +120,8 @@ int readers_feed(Reader *const *r, int n, const int32_t *tokens, Err *err)
     for (int b = 0; b < n; b++)
         if (r[b]->fill == r[b]->chunk && reader_learn_pieces(r[b], tokens[b], err) < 0)
             return err_wrap(err, "reader %d of %d", b, n);
-    Group g;
-    group_open(&g, r, n);
+    Group g = group_of(r, n);
     group_step(&g, tokens);
-    group_close(&g);
     return 0;
 }
 
@@ -130,8 +130,7 @@ static void group_logits(Reader *const *r, int n)
 {
     const Model *m = r[0]->m;
     const ModelConfig *c = &m->cfg.model;
-    Group g;
-    group_open(&g, r, n);
+    Group g = group_of(r, n);
     Weights w = group_weights(&g);
     Head h = {.C = (int)c->hidden_size,
               .V = (int)c->output_size,
@@ -147,7 +146,6 @@ static void group_logits(Reader *const *r, int n)
         backend_copy(m->be, r[b]->logits, own, V);
         r[b]->logits_known = true;
     }
-    group_close(&g);
 }
 
 int readers_logprobs(Reader *const *r, int n, float *out, Err *err)

@@ -3,6 +3,22 @@
 
 #include "model/reader_state.h"
 
+static size_t step_bytes(int streams)
+{
+    return (size_t)streams * (sizeof(ptrdiff_t) + sizeof(int64_t) + sizeof(int) + sizeof(int32_t));
+}
+
+/* The widest first, so that each is aligned. */
+static StepArrays step_arrays(void *block, int streams)
+{
+    StepArrays a = {.shift = block};
+    if (!block) return a;
+    a.position = (int64_t *)(void *)(a.shift + streams);
+    a.first = (int *)(void *)(a.position + streams);
+    a.ids = (int32_t *)(void *)(a.first + streams);
+    return a;
+}
+
 static void room_layout(ReaderRoom *room, const Model *m)
 {
     const ModelConfig *c = &m->cfg.model;
@@ -19,17 +35,35 @@ static void room_layout(ReaderRoom *room, const Model *m)
     room->logits = arena_take(&a, S * (size_t)c->output_size);
     room->ids = arena_take_ids(&a, rows);
     room->scalar = arena_take_doubles(&a, 1);
+    room->step = step_arrays(arena_take(&a, reals_for(step_bytes(room->streams))), room->streams);
     room->elements = a.used;
+}
+
+void reader_room_forget(Model *m)
+{
+    if (!m->room) return;
+    repeat_forget(m->be, &m->room->repeat);
+    m->room->n_together = 0;
+}
+
+void room_step_upload(const Model *m)
+{
+    ReaderRoom *room = m->room;
+    backend_upload_bytes(m->be, room->step.shift, room->staged.shift, step_bytes(room->streams));
 }
 
 void reader_room_free(Model *m)
 {
     ReaderRoom *room = m->room;
     if (!room) return;
+    reader_room_forget(m);
     backend_free(m->be, room->memory, room->elements);
     free(room->lead.acts);
     free(room->tail.acts);
     free(room->host);
+    free(room->staged.shift);
+    free(room->fast);
+    free(room->together);
     free(room);
     m->room = NULL;
 }
@@ -54,7 +88,12 @@ ReaderRoom *reader_room(Model *m, int streams)
     room->tail.acts = calloc(layers + 1, sizeof *room->tail.acts);
     size_t V = (size_t)m->cfg.model.output_size, most = (size_t)room->rows;
     room->host = malloc((most > V ? most : V) * sizeof *room->host);
-    CHECK(room->lead.acts && room->tail.acts && room->host, "out of memory");
+    room->staged = step_arrays(calloc(1, step_bytes(streams)), streams);
+    room->fast = calloc((size_t)streams, sizeof *room->fast);
+    room->together = calloc((size_t)streams, sizeof *room->together);
+    CHECK(room->lead.acts && room->tail.acts && room->host && room->staged.shift && room->fast &&
+              room->together,
+          "out of memory");
     room_layout(room, m);
     room->memory = backend_alloc(m->be, room->elements);
     room_layout(room, m);

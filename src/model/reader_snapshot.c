@@ -42,7 +42,6 @@ static void snapshot_fast(const Reader *r, ReaderSnapshot *s, Storage *store, re
 
 int reader_snapshot(const Reader *r, ReaderSnapshot *s, Err *err)
 {
-    (void)err;
     int64_t C = r->m->cfg.model.hidden_size, L = r->kv.n_layers, rows = rows_held(r);
     size_t layer = (size_t)(rows * C);
     size_t numbers = r->m->inner.size + 2 * (size_t)L * layer + (size_t)((r->fill + 1) * C);
@@ -68,7 +67,9 @@ int reader_snapshot(const Reader *r, ReaderSnapshot *s, Err *err)
     backend_download(r->m->be, at, r->last_hidden, (size_t)C);
     memcpy(store->tokens, r->tokens, (size_t)r->fill * sizeof *store->tokens);
     add_array(s, "chunk/tokens", store->tokens, 1, r->fill, 0, 0)->integer = true;
-    return 0;
+    if (backend_wait(r->m->be, err) == 0) return 0;
+    reader_snapshot_free(s);
+    return -1;
 }
 
 void reader_snapshot_free(ReaderSnapshot *s)

@@ -3,8 +3,17 @@
 #ifndef TTT_MODEL_READER_STATE_H
 #define TTT_MODEL_READER_STATE_H
 
+#include "backend/repeat.h"
 #include "model/reader.h"
 #include "model/tail.h"
+
+/* Of one step of streams side by side, in one block of bytes: host memory, or the backend's. */
+typedef struct StepArrays {
+    ptrdiff_t *shift; /* (streams) each: as in Places */
+    int64_t *position;
+    int *first;
+    int32_t *ids;
+} StepArrays;
 
 /* What a pass needs only while it runs. Readers of a model take turns and share it. */
 typedef struct ReaderRoom {
@@ -15,18 +24,30 @@ typedef struct ReaderRoom {
     Lead lead;
     Tail tail;
     BlockScratch scratch;
-    real *rope;     /* (rows, D/2, 2) */
-    real *next, *g; /* (P): an inner step's result, its gradient */
-    real *norm;     /* (1) */
-    real *hidden;   /* (streams, C) */
-    real *logits;   /* (streams, V) */
-    int32_t *ids;   /* (rows): inputs, or targets, of the rows at hand */
+    real *rope;        /* (rows, D/2, 2) */
+    real *next, *g;    /* (P): an inner step's result, its gradient */
+    real *norm;        /* (1) */
+    real *hidden;      /* (streams, C) */
+    real *logits;      /* (streams, V) */
+    int32_t *ids;      /* (rows): inputs, or targets, of the rows at hand */
+    StepArrays step;   /* of the streams that go on together */
+    StepArrays staged; /* the same, host */
+    ptrdiff_t *fast;   /* (streams), host: distances of adapted weights */
+    real **together;   /* (streams), host: memory of the readers that `repeat` is of */
+    int n_together;
+    Repeat repeat;  /* of their step's passes */
+    real *x;        /* what those left: the tail's input; its output is the tail's hidden */
     double *scalar; /* (1): an inner learning rate, or a log-sum-exp */
     real *host;     /* (rows or V, the larger), host: the rows' nll, or logits */
 } ReaderRoom;
 
 /* Ids of a pass into the room; good until the next ones. */
 const int32_t *room_ids(const Model *m, const int32_t *host, int n);
+
+/* `staged` to `step`. */
+void room_step_upload(const Model *m);
+/* After this the memory of readers may go away. */
+void reader_room_forget(Model *m);
 
 /* The model's room, with at least this many streams' places; NULL is never returned. */
 ReaderRoom *reader_room(Model *m, int streams);

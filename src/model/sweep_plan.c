@@ -4,9 +4,8 @@
 #include <string.h>
 
 #include "backend/bf16_copy.h"
+#include "backend/machine.h"
 #include "model/sweep_state.h"
-
-enum { SPAN_ROWS = 512 };
 
 static int64_t ceil_div(int64_t a, int64_t b)
 {
@@ -118,8 +117,10 @@ static void layout_adapted(Sweep *s, Arena *a)
     size_t chunks = s->o.gradient ? (size_t)(s->segment / s->chunk) : 1;
     size_t stride = (size_t)s->stride;
     if (!s->learn) return;
-    s->fast = arena_take(a, (s->o.gradient ? chunks / stride + stride : 1) * P);
-    s->inner_g = arena_take(a, chunks * P);
+    s->fast_size = (s->o.gradient ? chunks / stride + stride : 1) * P;
+    s->inner_g_size = chunks * P;
+    s->fast = arena_take(a, s->fast_size);
+    s->inner_g = arena_take(a, s->inner_g_size);
     s->inner_norm = arena_take(a, (size_t)ceil_div(s->o.length, s->chunk) * (size_t)s->o.batch);
     s->inner_lr = arena_take_doubles(a, 1);
     if (!s->o.gradient) return;
@@ -184,7 +185,10 @@ void sweep_layout(Sweep *s, SweepPlan *plan)
     plan->chunks = ceil_div(T, s->chunk);
     plan->segments = segments;
     plan->segment_chunks = s->segment / s->chunk;
-    plan->total = a.used * sizeof(real);
+    plan->copies = 0;
+    if (s->copies)
+        plan->copies = bf16_copy_bytes(s->m->be, s->m->table.size + s->fast_size + s->inner_g_size);
+    plan->total = a.used * sizeof(real) + plan->copies;
     plan->remake = s->remake;
     plan->remake_most = ARRAY_LEN(remakes) * lead_layers(s->m);
     plan->again = flops_again(s);
@@ -208,7 +212,7 @@ static void set_segment(Sweep *s, int64_t chunks)
 {
     int64_t T = s->o.length, all = ceil_div(T, s->chunk) * s->chunk;
     s->segment = min64(chunks * s->chunk, all);
-    int64_t rows = SPAN_ROWS / s->o.batch > 1 ? SPAN_ROWS / s->o.batch : 1;
+    int64_t most = s->m->be->machine->span_rows / s->o.batch, rows = most > 1 ? most : 1;
     s->span = (int)min64(rows > s->chunk ? rows / s->chunk * s->chunk : rows, s->segment);
     s->spans = (int)ceil_div(s->segment, s->span);
     s->stride = 1;
@@ -243,15 +247,18 @@ size_t sweep_head_bf16(const ModelConfig *c)
     return (size_t)c->output_size * (size_t)c->hidden_size * 2;
 }
 
-/* By default as much as the outer optimizer takes, products' copies included, so that the sweep of
- * a long sequence does not dwarf the model, nor a small model starve its sweep. */
+/* By default, on the host, as much as the outer optimizer takes, products' copies included, so that
+ * the sweep of a long sequence does not dwarf the model, nor a small model starve its sweep. On a
+ * GPU, most of what the optimizer leaves: nobody else wants it. */
 size_t sweep_budget(const Model *m)
 {
     size_t least = (size_t)560 << 20, outer = 4 * m->table.size * sizeof(real);
-    size_t most = outer > least ? outer : least;
+    size_t most = outer > least ? outer : least, room = backend_memory_room(m->be) / 8 * 7;
     int64_t given = m->cfg.training.activation_mb;
-    if (m->cfg.model.compute_dtype == COMPUTE_BF16) most -= sweep_head_bf16(&m->cfg.model);
-    return given > 0 ? (size_t)given << 20 : most;
+    if (given > 0) return (size_t)given << 20;
+    if (room > 0) return room > outer + least ? room - outer : least;
+    return m->cfg.model.compute_dtype == COMPUTE_BF16 ? most - sweep_head_bf16(&m->cfg.model)
+                                                      : most;
 }
 
 /* Segments of this many chunks, and the least made again that fits the budget; false: nothing. */
@@ -309,7 +316,9 @@ static Sweep *sweep_shape(Model *m, const SweepOptions *o)
     s->lead.acts = calloc((size_t)lead_layers(m) + 1, sizeof *s->lead.acts);
     CHECK(s->kv.layer && s->tail.acts && s->lead.acts, "out of memory");
     s->rope_start = -1;
-    int64_t spans = SPAN_ROWS / ((int64_t)o->batch * s->chunk), all = ceil_div(o->length, s->chunk);
+    s->copies = m->be->machine->own_memory && m->be->bf16;
+    int64_t spans = m->be->machine->span_rows / ((int64_t)o->batch * s->chunk),
+            all = ceil_div(o->length, s->chunk);
     if (o->gradient) s->forward_flops = sweep_floor_flops(m, o->length, false, s->learn);
     if (o->gradient && o->segment_chunks > 0)
         try_segment(s, min64(o->segment_chunks, all), o->remake);
@@ -328,6 +337,28 @@ SweepPlan sweep_plan(const Model *m, const SweepOptions *o)
     return plan;
 }
 
+/* What products read in bfloat16 more than once. The host's memory has room for the head alone. */
+static void keep_copies(Sweep *s)
+{
+    Model *m = s->m;
+    /* emulated products round their operands themselves */
+    if (!s->copies && !backend_bf16_emulated(m->be)) s->head = head_unadapted(m, &s->head_size);
+    if (s->head) bf16_copy_keep(m->be, s->head, s->head_size);
+    if (!s->copies) return;
+    bf16_copy_keep(m->be, m->params, m->table.size);
+    bf16_copy_keep(m->be, s->fast, s->fast_size);
+    bf16_copy_keep(m->be, s->inner_g, s->inner_g_size);
+}
+
+static void drop_copies(Sweep *s)
+{
+    if (s->head) bf16_copy_drop(s->m->be, s->head);
+    if (!s->copies || !s->memory) return;
+    bf16_copy_drop(s->m->be, s->m->params);
+    bf16_copy_drop(s->m->be, s->fast);
+    bf16_copy_drop(s->m->be, s->inner_g);
+}
+
 int sweep_create(Sweep **out, Model *m, const SweepOptions *o, Err *err)
 {
     if (o->batch < 1 || o->length < 1)
@@ -343,9 +374,11 @@ int sweep_create(Sweep **out, Model *m, const SweepOptions *o, Err *err)
     s->losses = malloc((size_t)o->batch * sizeof *s->losses);
     s->chunk_loss = calloc((size_t)o->batch * (size_t)s->plan.chunks, sizeof *s->chunk_loss);
     CHECK(s->staged && s->reported && s->losses && s->chunk_loss, "out of memory");
-    /* emulated products round their operands themselves */
-    s->head = backend_bf16_emulated(m->be) ? NULL : head_unadapted(m, &s->head_size);
-    if (s->head) bf16_copy_keep(m->be, s->head, s->head_size);
+    keep_copies(s);
+    if (backend_wait(m->be, err) < 0) {
+        sweep_free(s);
+        return -1;
+    }
     *out = s;
     return 0;
 }
@@ -353,7 +386,8 @@ int sweep_create(Sweep **out, Model *m, const SweepOptions *o, Err *err)
 void sweep_free(Sweep *s)
 {
     if (!s) return;
-    if (s->head) bf16_copy_drop(s->m->be, s->head);
+    sweep_records_free(s);
+    drop_copies(s);
     if (s->memory) backend_free(s->m->be, s->memory, s->elements);
     free(s->acts);
     free(s->lead.acts);

@@ -3,6 +3,7 @@
 #ifndef TTT_MODEL_SWEEP_STATE_H
 #define TTT_MODEL_SWEEP_STATE_H
 
+#include "backend/repeat.h"
 #include "model/sweep.h"
 #include "model/tail.h"
 
@@ -10,6 +11,15 @@ static inline int64_t min64(int64_t a, int64_t b)
 {
     return a < b ? a : b;
 }
+
+/* A run's passes, kept: see sweep_record.c. */
+enum { SWEEP_RECORDS = 2 };
+typedef struct SweepRecord {
+    const real *gradient; /* what the passes depend on beside the sweep itself */
+    double chunk_weight;
+    bool norms;
+    Repeat repeat; /* no runs: the place is free */
+} SweepRecord;
 
 struct Sweep {
     Model *m;
@@ -25,6 +35,7 @@ struct Sweep {
     int64_t kv_base;      /* position of row 0 of kv */
     const real *head;     /* the head's weight, of which a bf16 copy is kept; NULL: of none */
     size_t head_size;
+    bool copies; /* bf16 copies are kept of all weights that products read, adapted ones too */
 
     size_t elements; /* of memory */
     real *memory;
@@ -47,16 +58,20 @@ struct Sweep {
     real *head_dx;      /* value slot behind the head, kept for the reverse; laid out as x */
     real *x;            /* tail's input, then its gradient, chunk after chunk: (B, chunk, C) each */
     real *fast;         /* (slots, B, P), see fast_at; 1 without gradient */
+    size_t fast_size;   /* slots * B * P */
     int64_t stride;     /* of chunks whose weights are kept */
     real *inner_g;      /* (segment_chunks, B, P); 1 without gradient */
-    real *inner_norm;   /* (chunks, B) */
-    double *inner_lr;   /* (1) of this run's steps */
-    real *v;            /* (B, P): dL/dW after a chunk */
-    real **state_fast;  /* per segment but the last: adapted weights at its start, (B, P) */
-    real **state_kv;    /* and its past rows: (layers, 2, B, past, C); NULL when kv_full */
-    int32_t *inputs;    /* span after span: (B, span) each */
-    int32_t *targets;   /* chunk after chunk: (B, chunk) each */
-    real *nll;          /* laid out as targets */
+    size_t inner_g_size;
+    real *inner_norm;  /* (chunks, B) */
+    double *inner_lr;  /* (1) of this run's steps */
+    real *v;           /* (B, P): dL/dW after a chunk */
+    real **state_fast; /* per segment but the last: adapted weights at its start, (B, P) */
+    real **state_kv;   /* and its past rows: (layers, 2, B, past, C); NULL when kv_full */
+    int32_t *inputs;   /* span after span: (B, span) each */
+    int32_t *targets;  /* chunk after chunk: (B, chunk) each */
+    real *nll;         /* laid out as targets */
+
+    SweepRecord record[SWEEP_RECORDS];
 
     /* Host memory: */
     int32_t *staged;    /* inputs, then targets, as above */
@@ -86,6 +101,12 @@ Span sweep_span(const Sweep *s, int64_t start, int M, int64_t segment_start, int
 /* With a gradient: a segment through the leading blocks into s->x, and back from there. */
 void sweep_lead_forward(Sweep *s, const SweepRun *r, int64_t index);
 void sweep_lead_backward(Sweep *s, const SweepRun *r, int64_t index);
+
+/* All passes of a run, from the tokens in backend memory to the losses there. */
+void sweep_passes(Sweep *s, const SweepRun *r);
+/* Those, or a record of them. */
+void sweep_play(Sweep *s, const SweepRun *r);
+void sweep_records_free(Sweep *s);
 
 /* Layers below this one have no KvRows of their own. */
 static inline int first_window(const Sweep *s)

@@ -8,20 +8,22 @@
  * it uses the first, and keeps a running maximum and sums of its own until the end of the part. */
 #include "ops/attention_gpu.cuh"
 
-enum { ROW_BLOCK = 128, PLACES = 32, MERGE_BLOCK = 128 };
+enum { ROW_BLOCK = 128, MERGE_BLOCK = 128, MOST_QUERIES = 65535 };
 enum { WIDEST = 256, WIDE = 16 / (int)sizeof(real) };
 
-/* Where up to PLACES queries have their rows: from, to of what each sees. */
-struct RowPlaces {
-    ptrdiff_t shift[PLACES];
-    int from[PLACES], to[PLACES];
+/* Where the queries have their rows: as Window and Places, whose arrays only kernels can read. */
+struct RowSpan {
+    Places places; /* shift NULL: none */
+    size_t step;
+    int first;
+    int64_t position, window, local;
 };
 
 struct RowPass {
     const real *q, *k, *v; /* q: (queries, C) */
     real *partial;         /* (parts, queries, H, 2 + D): top, sum, weighed values */
     real *o, *lse;
-    int M, H, D, parts, queries, first, lanes; /* first: of these queries among all */
+    int M, H, D, parts, queries, lanes;
     size_t C;
     real scale;
 };
@@ -121,21 +123,46 @@ __device__ inline void merge_partials(real *to, const real *from, int count, siz
     }
 }
 
-/* grid: (parts, H, queries of this launch) */
+/* What one query sees: rows [from, to) of the arrays `shift` behind the first sequence's. */
+struct RowRange {
+    ptrdiff_t shift;
+    int from, to;
+};
+
+__device__ inline RowRange row_range(const RowSpan &s, int b, int m)
+{
+    RowRange r = {(ptrdiff_t)((size_t)b * s.step), 0, 0};
+    int first = s.first;
+    int64_t position = s.position;
+    if (s.places.shift) {
+        r.shift = s.places.shift[b];
+        first = s.places.first[b];
+        position = s.places.position[b];
+    }
+    int64_t seen = first + m + 1;
+    if (s.window > 0 && seen > s.window) seen = s.window;
+    if (s.local > 0 && seen > (position + m) % s.local + 1) seen = (position + m) % s.local + 1;
+    r.to = first + m + 1;
+    r.from = r.to - (int)seen;
+    return r;
+}
+
+/* grid: (parts, H, queries) */
 template <int VEC, int N>
-__global__ void __launch_bounds__(ROW_BLOCK, 4) row_kernel(RowPass p, RowPlaces places)
+__global__ void __launch_bounds__(ROW_BLOCK, 4) row_kernel(RowPass p, RowSpan span)
 {
     real *shared = dynamic_shared<real>(); /* (groups, 2 + D) */
     int part = (int)blockIdx.x, h = (int)blockIdx.y, query = (int)blockIdx.z;
     int group = (int)threadIdx.x / p.lanes, groups = ROW_BLOCK / p.lanes;
-    int first = places.from[query], rows = places.to[query] - first;
-    int from = first + (int)((int64_t)rows * part / p.parts);
-    int to = first + (int)((int64_t)rows * (part + 1) / p.parts);
+    RowRange range = row_range(span, query / p.M, query % p.M);
+    int rows = range.to - range.from;
+    int from = range.from + (int)((int64_t)rows * part / p.parts);
+    int to = range.from + (int)((int64_t)rows * (part + 1) / p.parts);
     size_t head = (size_t)h * (size_t)p.D;
-    const real *k = p.k + places.shift[query] + head, *v = p.v + places.shift[query] + head;
+    const real *k = p.k + range.shift + head, *v = p.v + range.shift + head;
     RowPart<VEC, N> q;
     RowSums<VEC, N> r;
-    load_part<VEC, N>(&q, p.q + (size_t)(p.first + query) * p.C + head, p, true);
+    load_part<VEC, N>(&q, p.q + (size_t)query * p.C + head, p, true);
     for (int n = 0; n < N; n++)
         for (int i = 0; i < VEC; i++) q.x[n][i] *= p.scale, r.o.x[n][i] = 0;
     r.top = (real)-1e30;
@@ -155,45 +182,29 @@ __global__ void __launch_bounds__(ROW_BLOCK, 4) row_kernel(RowPass p, RowPlaces 
     merge_partials(partial_at(p, part, query, h), shared, groups, (size_t)(p.D + 2), p.D);
 }
 
-/* grid: (H, queries of this launch) */
+/* grid: (H, queries) */
 static __global__ void row_merge_kernel(RowPass p)
 {
     real *sums = dynamic_shared<real>(); /* (2 + D) */
-    int h = (int)blockIdx.x, query = (int)blockIdx.y, at = p.first + query;
+    int h = (int)blockIdx.x, query = (int)blockIdx.y;
     size_t step = (size_t)p.queries * (size_t)p.H * (size_t)(p.D + 2);
     merge_partials(sums, partial_at(p, 0, query, h), p.parts, step, p.D);
     __syncthreads();
-    real *o = p.o + (size_t)at * p.C + (size_t)h * (size_t)p.D;
+    real *o = p.o + (size_t)query * p.C + (size_t)h * (size_t)p.D;
     for (int d = (int)threadIdx.x; d < p.D; d += MERGE_BLOCK) o[d] = sums[2 + d] / sums[1];
-    int b = at / p.M, m = at % p.M;
+    int b = query / p.M, m = query % p.M;
     if (threadIdx.x == 0)
         p.lse[((size_t)b * (size_t)p.H + (size_t)h) * (size_t)p.M + (size_t)m] =
             sums[0] + log(sums[1]);
 }
 
-/* Query `at` among all (B, M). */
-static void row_place(RowPlaces *to, int i, const Window *w, int at, int M)
+template <int VEC, int N> static void row_launch(Backend *be, const RowPass &p, const RowSpan &span)
 {
-    int b = at / M, m = at % M;
-    Window one = *w;
-    to->shift[i] = (ptrdiff_t)((size_t)b * w->step);
-    if (w->places) {
-        to->shift[i] = w->places->shift[b];
-        one.first = w->places->first[b];
-        one.position = w->places->position[b];
-    }
-    to->from[i] = window_first(&one, m);
-    to->to[i] = one.first + m + 1;
-}
-
-template <int VEC, int N>
-static void row_launch(Backend *be, const RowPass &p, const RowPlaces &places, int queries)
-{
-    unsigned H = (unsigned)p.H, n = (unsigned)queries;
+    unsigned H = (unsigned)p.H, n = (unsigned)p.queries;
     size_t sums = (size_t)(p.D + 2) * sizeof(real);
     size_t groups = (size_t)(ROW_BLOCK / p.lanes);
     launch(be, row_kernel<VEC, N>, dim3((unsigned)p.parts, H, n), ROW_BLOCK, groups * sums, p,
-           places);
+           span);
     launch(be, row_merge_kernel, dim3(H, n), MERGE_BLOCK, sums, p);
 }
 
@@ -210,36 +221,38 @@ static bool aligned(const void *x)
     return (uintptr_t)x % 16 == 0;
 }
 
-/* Whether every row of every head starts at a multiple of 16 bytes. */
-static bool rows_are_wide(const RowPass &p, const RowPlaces &places, int queries)
+/* Whether every row of every head starts at a multiple of 16 bytes. Places' shifts are distances
+ * between allocations, or multiples of rows. */
+static bool rows_are_wide(const RowPass &p, const RowSpan &span)
 {
-    bool wide = p.D % WIDE == 0 && aligned(p.q) && aligned(p.k) && aligned(p.v);
-    for (int i = 0; i < queries; i++) wide = wide && places.shift[i] % WIDE == 0;
-    return wide;
+    return p.D % WIDE == 0 && aligned(p.q) && aligned(p.k) && aligned(p.v) && span.step % WIDE == 0;
 }
 
-static void row_run(Backend *be, RowPass p, const RowPlaces &places, int queries)
+static void row_run(Backend *be, RowPass p, const RowSpan &span)
 {
     constexpr int wide_n = WIDEST / WIDE / WARP, n = WIDEST / WARP;
-    bool wide = rows_are_wide(p, places, queries);
+    bool wide = rows_are_wide(p, span);
     p.lanes = lanes_for(wide ? p.D / WIDE : p.D);
     if (wide && p.D <= WARP * WIDE)
-        row_launch<WIDE, 1>(be, p, places, queries);
+        row_launch<WIDE, 1>(be, p, span);
     else if (wide)
-        row_launch<WIDE, wide_n>(be, p, places, queries);
+        row_launch<WIDE, wide_n>(be, p, span);
     else if (p.D <= WARP)
-        row_launch<1, 1>(be, p, places, queries);
+        row_launch<1, 1>(be, p, span);
     else
-        row_launch<1, n>(be, p, places, queries);
+        row_launch<1, n>(be, p, span);
 }
 
-/* Parts: about eight blocks for every multiprocessor, none of fewer keys than fill a block once. */
-static int parts_for(Backend *be, const RowPlaces &places, int queries, int H)
+/* Parts: about eight blocks for every multiprocessor, none of fewer keys than fill a block once.
+ * Where places are not for the host to read, of the most keys that a query may ever see. */
+static int parts_for(Backend *be, const Window *w, int queries, int M, size_t C, int H)
 {
-    int most = 1, wanted = (8 * cuda_processors(be) + queries * H - 1) / (queries * H);
-    for (int i = 0; i < queries; i++)
-        most = max_int(most, (places.to[i] - places.from[i]) / ROW_BLOCK);
-    return min_int(wanted, most);
+    int wanted = (8 * cuda_processors(be) + queries * H - 1) / (queries * H);
+    int64_t rows = w->places ? (int64_t)(w->step / C) : w->first + M;
+    if (w->window > 0 && rows > w->window) rows = w->window;
+    if (w->local > 0 && rows > w->local) rows = w->local;
+    int most = (int)(rows / ROW_BLOCK);
+    return min_int(wanted, most > 1 ? most : 1);
 }
 
 extern "C" void KERNEL(attention_row)(Backend *be, real *o, real *lse, const real *q,
@@ -247,15 +260,13 @@ extern "C" void KERNEL(attention_row)(Backend *be, real *o, real *lse, const rea
 {
     RowPass p = {};
     p.q = q, p.k = w->k, p.v = w->v, p.o = o, p.lse = lse;
-    p.M = M, p.H = H, p.D = D, p.C = (size_t)H * (size_t)D;
+    p.M = M, p.H = H, p.D = D, p.C = (size_t)H * (size_t)D, p.queries = B * M;
     p.scale = (real)(1 / sqrt((double)D));
-    for (; p.first < B * M; p.first += PLACES) {
-        RowPlaces places = {};
-        p.queries = min_int(PLACES, B * M - p.first);
-        for (int i = 0; i < p.queries; i++) row_place(&places, i, w, p.first + i, M);
-        p.parts = parts_for(be, places, p.queries, H);
-        size_t partials = (size_t)p.parts * (size_t)p.queries * (size_t)H * (size_t)(D + 2);
-        p.partial = (real *)cuda_scratch(be, partials * sizeof *p.partial);
-        row_run(be, p, places, p.queries);
-    }
+    p.parts = parts_for(be, w, p.queries, M, p.C, H);
+    CHECK(p.queries <= MOST_QUERIES, "%d queries at once", p.queries);
+    RowSpan span = {
+        w->places ? *w->places : Places{}, w->step, w->first, w->position, w->window, w->local};
+    size_t partials = (size_t)p.parts * (size_t)p.queries * (size_t)H * (size_t)(D + 2);
+    p.partial = (real *)cuda_scratch(be, partials * sizeof *p.partial);
+    row_run(be, p, span);
 }

@@ -3,7 +3,7 @@
  *
  * Letters: B sequences, M rows of a chunk or span, C hidden, H heads, D head size, F ffn, V vocab,
  * P inner weights of a sequence. All arrays row-major and dense unless a step is given, and all in
- * the backend's memory, ids and scalars too, except those inside Param, Places and AdamWStep.
+ * the backend's memory, ids and scalars too, except Param.shift and what is in AdamWStep.
  *
  * A Dual is a value and its tangent. On input a NULL tangent is zero; on output NULL means not
  * wanted. In a backward, the value slot of a gradient is the adjoint of the inner loss and the
@@ -38,7 +38,8 @@ static inline real *param_of(Param w, int b)
     return w.v + (w.shift ? w.shift[b] : (ptrdiff_t)((size_t)b * w.step));
 }
 
-/* Where sequences that go on each by itself, one query each, have their rows; (B) each. */
+/* Where sequences that go on each by itself, one query each, have their rows; (B) each, in the
+ * backend's memory. */
 typedef struct Places {
     const ptrdiff_t *shift;  /* from the first sequence's arrays of keys and values to each one's */
     const int *first;        /* as in Window */

@@ -7,6 +7,13 @@
 
 #include "ops/kernel.h"
 
+static void turn(real *cs, int64_t position, double frequency)
+{
+    double angle = (double)position * frequency;
+    cs[0] = (real)cos(angle);
+    cs[1] = (real)sin(angle);
+}
+
 void KERNEL(rope_table)(Backend *be, real *table, int64_t position, int M, int D, double theta)
 {
     (void)be;
@@ -14,12 +21,19 @@ void KERNEL(rope_table)(Backend *be, real *table, int64_t position, int M, int D
 #pragma omp parallel for schedule(static) if (M * half > 4096)
     for (int i = 0; i < half; i++) {
         double frequency = pow(theta, -2.0 * i / D);
-        for (int m = 0; m < M; m++) {
-            double angle = (double)(position + m) * frequency;
-            real *cs = table + 2 * ((size_t)m * (size_t)half + (size_t)i);
-            cs[0] = (real)cos(angle);
-            cs[1] = (real)sin(angle);
-        }
+        for (int m = 0; m < M; m++)
+            turn(table + 2 * ((size_t)m * (size_t)half + (size_t)i), position + m, frequency);
+    }
+}
+
+void KERNEL(rope_table_at)(Backend *be, real *table, const int64_t *positions, int n, int D,
+                           double theta)
+{
+    (void)be;
+    for (int i = 0; i < D / 2; i++) {
+        double frequency = pow(theta, -2.0 * i / D);
+        for (int row = 0; row < n; row++)
+            turn(table + (size_t)row * (size_t)D + 2 * (size_t)i, positions[row], frequency);
     }
 }
 

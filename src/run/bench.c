@@ -4,8 +4,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "backend/machine.h"
 #include "base/log.h"
-#include "base/mem.h" // defines: mem_alloc, mem_free, mem_peak_rss, time_now
+#include "base/mem.h" // defines: mem_alloc, mem_free, time_now
 #include "base/rng.h" // defines: rng_seed, rng_below
 #include "run/bench_peak.h"
 #include "run/bench_work.h"
@@ -53,9 +54,23 @@ void bench_tokens(BenchWork *w, int64_t n)
         w->tokens[i] = (int32_t)rng_below(&rng, (uint64_t)w->cfg.model.vocab_size);
 }
 
+/* Where operations are started ahead of the machine, a profile has to wait for each of them. It is
+ * taken of one more step, after those that are timed, and of no step where they must follow each
+ * other. The first two steps are warmup: sweep_record.c. */
+static bool profile_apart(BenchWork *w)
+{
+    if (!w->be->machine->own_memory) return false;
+    if (w->own.warmup < 2) w->own.warmup = 2;
+    return true;
+}
+
 void bench_start(BenchWork *w, int64_t step)
 {
-    if (step >= w->o->warmup) backend_profile(w->be, &w->result->profile);
+    int64_t first = w->o->warmup + (w->apart ? w->steps : 0);
+    if (step >= first) {
+        backend_profile(w->be, &w->result->profile);
+        w->result->profiled++;
+    }
     w->seconds[step] = time_now();
 }
 
@@ -87,7 +102,8 @@ static void peak_doubt(const BenchWork *w)
 /* The peak is taken right before and after what is measured by it; the better one counts. */
 static int steps_run(BenchWork *w, const Kind *kind, Err *err)
 {
-    int64_t warmup = w->o->warmup, n = warmup + w->steps;
+    bool sweeps = w->o->kind == BENCH_TRAIN || w->o->kind == BENCH_EVAL;
+    int64_t warmup = w->o->warmup, n = warmup + w->steps + (w->apart && sweeps);
     for (int64_t i = 0; i < n; i++) {
         if (i == warmup) peak_take(w);
         TRY(kind->step(w, i, err));
@@ -104,6 +120,7 @@ static int work_open(BenchWork *w, Err *err)
                         .isa = w->o->isa,
                         .bf16 = w->cfg.model.compute_dtype == COMPUTE_BF16};
     TRY(backend_open(&w->be, &o, err));
+    w->apart = profile_apart(w);
     bf16_tell(backend_bf16_emulated(w->be));
     return kinds[w->o->kind].open(w, err);
 }
@@ -118,13 +135,14 @@ static int work_run(BenchWork *w, Err *err)
 {
     BenchResult *r = w->result;
     const Kind *kind = &kinds[w->o->kind];
-    w->seconds = mem_alloc((size_t)(w->o->warmup + w->steps) * sizeof *w->seconds);
+    w->seconds = mem_alloc((size_t)(w->o->warmup + w->steps + 1) * sizeof *w->seconds);
+    r->warmup = w->o->warmup;
     r->isa = w->be->isa;
     r->threads = w->be->threads;
     r->bf16 = w->be->bf16;
     r->learning = w->learn;
     TRY(steps_run(w, kind, err));
-    r->peak_rss = mem_peak_rss();
+    r->peak_rss = backend_memory_peak(w->be);
     if (kind->close) kind->close(w);
     r->step = bench_times(w->seconds + w->o->warmup, w->steps);
     r->tokens_per_second = (double)r->step_tokens / typical_seconds(r);
@@ -155,8 +173,9 @@ static void work_close(BenchWork *w)
 
 int bench_run(BenchResult *out, const Config *cfg, const BenchOptions *options, Err *err)
 {
-    *out = (BenchResult){.kind = options->kind, .warmup = options->warmup, .loss = NAN};
-    BenchWork w = {.o = options, .cfg = *cfg, .result = out};
+    *out = (BenchResult){.kind = options->kind, .loss = NAN};
+    BenchWork w = {.own = *options, .cfg = *cfg, .result = out};
+    w.o = &w.own;
     int status = work_open(&w, err);
     if (status == 0) status = work_run(&w, err);
     work_close(&w);

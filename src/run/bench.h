@@ -42,7 +42,8 @@ typedef struct BenchResult {
     double peak_gflops, share_of_peak;
     double loss; /* of the last step, NaN: none */
     size_t peak_rss;
-    Profile profile; /* of all timed steps together */
+    int64_t profiled; /* steps that the profile is of */
+    Profile profile;  /* of all timed steps together */
 
     /* read with tokens given: a second reader at the beginning, timed in turns */
     BenchTimes fresh;

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/mem.h"    // defines: time_now, mem_available
+#include "base/mem.h"    // defines: time_now
 #include "base/rng.h"    // defines: rng_seed, rng_uniform
 #include "model/block.h" // defines: Arena, arena_take
 #include "run/bench_peak.h"
@@ -476,7 +476,7 @@ int bench_ops_run(OpsResult *out, Backend *be, const Config *cfg, Err *err)
 {
     Shape s = shape_of(be, &cfg->model);
     shape_layout(&s, NULL);
-    size_t bytes = s.elements * sizeof(real), left = mem_available();
+    size_t bytes = s.elements * sizeof(real), left = backend_memory_left(be);
     if (bytes > left)
         return err_set(err,
                        "operands of model '%s' need %.0f MB and only %.0f MB are free; take a "

@@ -5,19 +5,28 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "backend/machine.h"
 #include "backend/peak.h" // defines: peak_bf16, peak_bf16_available
-#include "base/mem.h"     // defines: time_now, mem_available
+#include "base/mem.h"     // defines: time_now
 
-enum { BURSTS = 8, FIRST_ROUNDS = 1 << 16 };
+enum { BURSTS = 8, FIRST_ROUNDS = 1 << 12, MOST_ROUNDS = 1 << 30 };
 static const double BURST_SECONDS = 0.01;
 
 /* One burst of `rounds`: work done. */
 typedef double (*Burst)(Backend *be, void *out, int64_t rounds);
 
+/* Who measures will ask whether it failed. */
+static void settle(Backend *be)
+{
+    Err ignored;
+    (void)backend_wait(be, &ignored);
+}
+
 static double products_burst(Backend *be, void *out, int64_t rounds)
 {
     double flops;
     be->ops->peak_products(be, &flops, out, rounds);
+    settle(be);
     return flops;
 }
 
@@ -32,9 +41,10 @@ static double best_rate(Backend *be, Burst burst)
     void *out = mem_alloc((size_t)be->threads * sizeof(double));
     double best = 0;
     int64_t rounds = FIRST_ROUNDS;
+    burst(be, out, rounds); /* the first start of a kernel is slower */
     for (int done = 0; done < BURSTS;) {
         double began = time_now(), work = burst(be, out, rounds), seconds = time_now() - began;
-        if (seconds < BURST_SECONDS) {
+        if (seconds < BURST_SECONDS && rounds < MOST_ROUNDS) {
             rounds *= 2;
             continue;
         }
@@ -52,6 +62,7 @@ double bench_peak_products(Backend *be)
 
 double bench_peak_bf16(Backend *be)
 {
+    if (be->machine->own_memory) return be->bf16 ? bench_peak_matrix(be) : 0;
     return peak_bf16_available() ? best_rate(be, bf16_burst) : 0;
 }
 
@@ -63,11 +74,11 @@ double bench_peak_of(Backend *be)
 
 /* Elements of an array that no cache holds; less where memory is short. The system may tell the
  * size of a cache that many machines share, hence the bound. */
-static size_t array_elements(void)
+static size_t array_elements(Backend *be)
 {
     const size_t least = (size_t)128 << 20, most = (size_t)512 << 20;
     long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
-    size_t bytes = cache > 0 ? 2 * (size_t)cache : least, available = mem_available() / 6;
+    size_t bytes = cache > 0 ? 2 * (size_t)cache : least, available = backend_memory_left(be) / 6;
     if (bytes < least) bytes = least;
     if (bytes > most) bytes = most;
     if (available > 0 && bytes > available) bytes = available;
@@ -83,7 +94,7 @@ typedef struct Arrays {
 /* As many as the kind of stream needs. */
 static Arrays arrays_open(Backend *be, PeakMemory kind)
 {
-    Arrays a = {.count = (int)kind + 1, .n = array_elements()};
+    Arrays a = {.count = (int)kind + 1, .n = array_elements(be)};
     double bytes;
     real *out = mem_alloc((size_t)be->threads * sizeof *out);
     for (int i = 0; i < ARRAY_LEN(a.array); i++) {
@@ -101,11 +112,14 @@ static void arrays_close(Backend *be, Arrays *a)
 
 static double memory_burst(Backend *be, const Arrays *a, PeakMemory kind)
 {
-    double bytes, began = time_now();
     real *out = mem_alloc((size_t)be->threads * sizeof *out);
+    settle(be);
+    double bytes, began = time_now();
     be->ops->peak_memory(be, &bytes, out, kind, a->array[0], a->array[1], a->array[2], a->n);
+    settle(be);
+    double seconds = time_now() - began;
     mem_free(out);
-    return bytes / (time_now() - began) / 1e9;
+    return bytes / seconds / 1e9;
 }
 
 static double memory_rate(Backend *be, const Arrays *a, PeakMemory kind)

@@ -10,6 +10,8 @@
 /* Best of several short bursts; on all threads of the backend. */
 double bench_peak_products(Backend *be); /* of `real`, GFLOP/s */
 double bench_peak_bf16(Backend *be);     /* GFLOP/s; 0: this CPU has no such instructions */
+/* bench_peak_matrix.c: a GPU's, of a backend that computes in bf16; 0: it failed. */
+double bench_peak_matrix(Backend *be);
 /* GB/s of reads and writes, over arrays longer than the last-level cache. */
 double bench_peak_memory(Backend *be, PeakMemory kind);
 

@@ -12,7 +12,7 @@ static double cell(const BenchResult *r, int op, int phase)
     const Profile *p = &r->profile;
     double seconds = op < N_OPS ? p->seconds[phase][op] : p->phase_seconds[phase];
     for (int i = 0; op == N_OPS && i < N_OPS; i++) seconds -= p->seconds[phase][i];
-    return seconds / (double)r->step.n;
+    return seconds / (double)r->profiled;
 }
 
 static double op_seconds(const BenchResult *r, int op)
@@ -24,7 +24,7 @@ static double op_seconds(const BenchResult *r, int op)
 
 static double phase_seconds(const BenchResult *r, int phase)
 {
-    return r->profile.phase_seconds[phase] / (double)r->step.n;
+    return r->profile.phase_seconds[phase] / (double)r->profiled;
 }
 
 static int64_t op_calls(const BenchResult *r, int op)
@@ -169,7 +169,7 @@ void bench_print(const BenchResult *r, FILE *out)
     if (isfinite(r->loss)) fprintf(out, "%-22s %.4f\n", "loss", r->loss);
     if (r->kind == BENCH_GENERATE) generate_print(r, out);
     if (r->fresh.n > 0) fresh_print(r, out);
-    profile_print(r, out);
+    if (r->profiled > 0) profile_print(r, out);
 }
 
 static json_t *times_json(const BenchTimes *t)
@@ -225,6 +225,6 @@ json_t *bench_json(const BenchResult *r)
     json_object_set_new(out, "loss", isfinite(r->loss) ? json_real(r->loss) : json_null());
     if (r->kind == BENCH_GENERATE) generate_json(r, out);
     if (r->fresh.n > 0) fresh_json(r, out);
-    json_object_set_new(out, "profile", profile_json(r));
+    if (r->profiled > 0) json_object_set_new(out, "profile", profile_json(r));
     return out;
 }

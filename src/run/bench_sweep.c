@@ -2,7 +2,6 @@
  * evaluation. */
 #include <math.h>
 
-#include "base/mem.h" // defines: mem_available
 #include "run/bench_work.h"
 #include "run/train_plan.h"
 
@@ -28,7 +27,7 @@ static SweepOptions sweep_options(const BenchWork *w)
 static int train_fits(const BenchWork *w, Err *err)
 {
     TrainPlan plan;
-    TRY(train_plan_make(&plan, &w->cfg, w->be->threads, false, err));
+    TRY(train_plan_make(&plan, &w->cfg, w->be, false, err));
     TRY(train_plan_check(&plan, &w->cfg, err));
     train_plan_print(&plan);
     return 0;
@@ -36,7 +35,7 @@ static int train_fits(const BenchWork *w, Err *err)
 
 static int eval_fits(const BenchWork *w, const SweepOptions *o, Err *err)
 {
-    size_t need = sweep_plan(w->m, o).total, left = mem_available();
+    size_t need = sweep_plan(w->m, o).total, left = backend_memory_left(w->be);
     if (need <= left) return 0;
     return err_set(err,
                    "an evaluation of %d sequences needs %.0f MB and only %.0f MB are free; lower "
@@ -66,6 +65,7 @@ int bench_sweep_open(BenchWork *w, Err *err)
 
 static int loss_note(BenchWork *w, double loss, Err *err)
 {
+    TRY(backend_wait(w->be, err));
     w->result->loss = loss;
     if (isfinite(loss)) return 0;
     return err_set(err, "the loss is not finite; lower training.optimizer_inner.lr, "
@@ -81,6 +81,7 @@ int bench_train_step(BenchWork *w, int64_t step, Err *err)
         loss = sweep_run(w->sweep, w->tokens, inner_lr, w->gradient, 1.0 / w->parts, NULL);
     profile_phase(w->be, PHASE_OPTIMIZER);
     optimizer_step(w->m, w->optimizer, w->gradient);
+    TRY(backend_wait(w->be, err));
     bench_stop(w, step);
     return loss_note(w, loss, err);
 }

@@ -10,13 +10,15 @@
 
 typedef struct BenchWork {
     const BenchOptions *o;
+    BenchOptions own; /* what o points to */
+    bool apart;       /* a step is profiled by itself: see profile_apart in bench.c */
     Config cfg;
     Backend *be;
     Model *m;
     bool learn;
     BenchResult *result;
     int64_t steps;
-    double *seconds; /* (warmup + steps) */
+    double *seconds; /* (warmup + steps + 1) */
 
     int32_t *tokens; /* random; (room) */
     int64_t room;
@@ -39,7 +41,7 @@ typedef struct BenchWork {
     float *logp;           /* (batch, output_size) */
 } BenchWork;
 
-/* Around what is timed: fills seconds[step] and, after the warmup, the profile. */
+/* Around what is timed: fills seconds[step] and, where it belongs to it, the profile. */
 void bench_start(BenchWork *w, int64_t step);
 void bench_stop(BenchWork *w, int64_t step);
 /* Sorts x. */

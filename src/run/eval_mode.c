@@ -181,7 +181,7 @@ static int score(EvalMode *e, const TrainOptions *options, Err *err)
     HoldoutOptions o = {.length = t->seq_length,
                         .max_sequences = options->max_sequences,
                         .batch = t->eval_batch_size,
-                        .memory = mem_available() / 2,
+                        .memory = backend_memory_left(e->be) / 2,
                         .out = e->folder.run,
                         .label = "eval"};
     TRY(holdout_score(&e->h, e->model, e->source, &o, err));

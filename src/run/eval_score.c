@@ -57,7 +57,7 @@ static int batch_choose(const Scorer *s, int64_t length, int *out, Err *err)
     const EvalOptions *o = &s->e->options;
     int64_t wanted = o->batch > 0 ? o->batch : s->model->cfg.training.eval_batch_size;
     int64_t B = wanted < s->n_rows ? wanted : s->n_rows;
-    size_t available = mem_available(), needed;
+    size_t available = backend_memory_left(s->m->be), needed;
     for (;;) {
         SweepOptions so = {.batch = (int)B, .length = length, .learn = s->column->learn};
         needed = sweep_plan(s->m, &so).total;
@@ -146,6 +146,7 @@ static int batch_score(Scorer *s, Bucket *b, int64_t first, Err *err)
     for (int64_t i = used * width; i < b->B * width; i++) b->tokens[i] = bos;
     SweepReport report = {.token_nll = b->nll};
     sweep_run(b->sweep, b->tokens, s->model->inner_lr, NULL, 0.0, &report);
+    TRY(backend_wait(s->m->be, err));
     for (int r = 0; r < used; r++)
         TRY(item_take(s, s->rows[first + r], b->tokens + r * width, b->nll + r * b->length, err));
     return 0;

@@ -47,12 +47,12 @@ static int batch_choose(Scorer *s, Err *err)
         s->h->chunks = plan.chunks;
         if (plan.total <= s->o->memory) break;
         if (B > 1) continue;
-        if (plan.total <= mem_available()) break;
+        if (plan.total <= backend_memory_left(s->m->be)) break;
         return err_set(err,
                        "an evaluation of one sequence of %lld tokens needs %.0f MB and %.0f MB are "
                        "free; lower training.seq_length",
                        (long long)s->o->length, (double)plan.total / 1e6,
-                       (double)mem_available() / 1e6);
+                       (double)backend_memory_left(s->m->be) / 1e6);
     }
     int64_t batches = (n + B - 1) / B;
     s->B = (int)((n + batches - 1) / batches); /* so that the last batch is about full */
@@ -154,6 +154,7 @@ static int batch_score(Scorer *s, int64_t first, Err *err)
                           err));
     sweep_run(s->sweep, s->tokens, inner_lr_at(&s->m->cfg.training, EVALUATION_STEP), NULL, 0.0,
               &report);
+    TRY(backend_wait(s->m->be, err));
     for (int b = 0; b < used; b++) TRY(sequence_take(s, first + b, b, err));
     return 0;
 }

@@ -262,6 +262,7 @@ int parity_run(ParityValues *arrays, ParityValues *scalars, const ParityCase *c,
     Runner r = {.c = c, .w = w, .arrays = arrays, .scalars = scalars};
     int status = runner_open(&r, o, err);
     if (status == 0) case_run(&r);
+    if (status == 0) status = backend_wait(r.be, err);
     runner_close(&r);
     return status;
 }

@@ -31,7 +31,7 @@ static int summary_make(Summary *s, const Trainer *t, Err *err)
     double flops = sweep_floor_flops(t->model, o.length, true, o.learn);
     s->tokens = t->state.tokens;
     s->floor_gflops = s->log.steps > 0 ? flops * s->log.tokens_per_second / 1e9 : 0;
-    s->peak_rss_mb = (double)mem_peak_rss() / 1e6;
+    s->peak_rss_mb = (double)backend_memory_peak(t->be) / 1e6;
     const char *data = t->cfg.training.dataset_path;
     if (t->cfg.training.dummy_dataset)
         snprintf(s->next, sizeof s->next, "ttt help data");

@@ -89,6 +89,7 @@ static int batch_gradient(Trainer *t, double inner_lr, double *loss, double *inn
         TRY(loader_rows(t->loader, t->state.step, part * B, B, t->tokens, err));
         double part_loss =
             sweep_run(t->sweep, t->tokens, inner_lr, t->gradient, 1.0 / (double)parts, &report);
+        TRY(backend_wait(t->be, err));
         if (!isfinite(part_loss))
             return train_fault_loss(t->model, t->chunk_loss, B, t->plan.sweep.chunks,
                                     t->state.step + 1, err);
@@ -108,9 +109,11 @@ static int step_run(Trainer *t, StepRecord *r, Err *err)
     r->inner_lr = inner_lr_at(c, t->state.step);
     TRY(batch_gradient(t, r->inner_lr, &r->loss, &r->inner_grad_norm, err));
     r->grad_norm = optimizer_step(t->model, t->optimizer, t->gradient);
+    TRY(backend_wait(t->be, err));
     if (!isfinite(r->grad_norm))
         return train_fault_gradient(t->model, t->gradient, t->host, r->grad_norm, r->step, err);
     r->seconds = time_now() - start;
+    r->memory = backend_memory_peak(t->be);
     int64_t tokens = c->global_batch_size * c->seq_length;
     r->tokens_per_second = (double)tokens / r->seconds;
     t->state.step++;

@@ -239,7 +239,7 @@ static void step_events(TrainLog *log, const StepRecord *r, double memory_mb)
 
 void train_log_step(TrainLog *log, const StepRecord *r)
 {
-    double memory_mb = (double)mem_peak_rss() / 1e6;
+    double memory_mb = (double)r->memory / 1e6;
     /* The published logs show the norm with 1e-5 under the root; both are kept. */
     double logged = sqrt(r->grad_norm * r->grad_norm + 1e-5);
     lines_add(&log->steps,

@@ -16,6 +16,7 @@
 #include "run/holdout.h"
 
 typedef struct StepRecord {
+    size_t memory;          /* bytes, see backend_memory_peak */
     int64_t step;           /* updates done with this one: 1 for the first */
     double loss;            /* of the batch, before the update */
     double grad_norm;       /* exact global norm, before clipping */

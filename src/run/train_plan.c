@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "backend/machine.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -16,18 +17,21 @@ SweepOptions train_sweep_options(const Config *c)
                           .learn = t->train_mode == TRAIN_META};
 }
 
-/* Beside the arrays: what is resident by now, the libraries' code for products, each thread's
- * packed operands, and the largest weight in bfloat16 (measured: docs/speed.md). */
-static size_t program_bytes(const Config *c, int threads)
+/* Beside the arrays, and the largest weight in bfloat16. On the host: what is resident by now, the
+ * libraries' code for products, and each thread's packed operands (measured: docs/speed.md). On a
+ * GPU: the library's workspace, and scratch of its operations (an estimate). */
+static size_t program_bytes(const Config *c, const Backend *be)
 {
     size_t rounded = c->model.compute_dtype == COMPUTE_BF16 ? sweep_head_bf16(&c->model) : 0;
-    return mem_peak_rss() + ((size_t)4 << 20) + (size_t)threads * ((size_t)4 << 20) + rounded;
+    size_t threads = (size_t)be->threads;
+    if (be->machine->own_memory) return ((size_t)160 << 20) + 2 * rounded;
+    return mem_peak_rss() + ((size_t)4 << 20) + threads * ((size_t)4 << 20) + rounded;
 }
 
-int train_plan_make(TrainPlan *out, const Config *c, int threads, bool snapshot, Err *err)
+int train_plan_make(TrainPlan *out, const Config *c, Backend *be, bool snapshot, Err *err)
 {
     /* A model without weights: the tables are all that a plan looks at. */
-    Model shape = {.cfg = *c};
+    Model shape = {.cfg = *c, .be = be};
     param_table_build(&shape.table, &c->model);
     TRY(inner_table_build(&shape.inner, &shape.table, c, err));
     SweepOptions o = train_sweep_options(c);
@@ -36,10 +40,11 @@ int train_plan_make(TrainPlan *out, const Config *c, int threads, bool snapshot,
                        .weights = block,
                        .gradient = block,
                        .moments = 2 * block,
-                       .snapshot = snapshot ? 2 * block : 0,
+                       .snapshot = snapshot && !be->machine->own_memory ? 2 * block : 0,
                        .tokens = (size_t)o.batch * (size_t)(o.length + 1) * sizeof(int32_t),
-                       .program = program_bytes(c, threads),
-                       .available = mem_available()};
+                       .program = program_bytes(c, be),
+                       .available = backend_memory_left(be),
+                       .be = be};
     out->floor = sweep_floor_flops(&shape, o.length, true, o.learn);
     out->total = out->sweep.total + out->weights + out->gradient + out->moments + out->snapshot +
                  out->tokens + out->program;
@@ -84,7 +89,8 @@ static bool fits(Search *s)
 {
     Err ignored;
     const TrainPlan *refused = s->refused;
-    if (train_plan_make(&s->plan, &s->cfg, 0, refused->snapshot > 0, &ignored) < 0) return false;
+    if (train_plan_make(&s->plan, &s->cfg, refused->be, refused->snapshot > 0, &ignored) < 0)
+        return false;
     s->plan.total += refused->program - s->plan.program;
     return s->plan.total <= refused->available;
 }

@@ -16,14 +16,15 @@ typedef struct TrainPlan {
     size_t tokens;   /* one micro-batch */
     size_t program;  /* what the process holds now, and scratch of its products */
     size_t total;
-    size_t available; /* on this machine now */
-    double floor;     /* of arithmetic, multiply-adds x 2 per token */
+    size_t available; /* now */
+    Backend *be;
+    double floor; /* of arithmetic, multiply-adds x 2 per token */
 } TrainPlan;
 
 /* One micro-batch of a run. */
 SweepOptions train_sweep_options(const Config *c);
-/* threads: of the backend to come. snapshot: checkpoints will be written. */
-int train_plan_make(TrainPlan *out, const Config *c, int threads, bool snapshot, Err *err);
+/* Of the backend's memory. snapshot: checkpoints will be written. */
+int train_plan_make(TrainPlan *out, const Config *c, Backend *be, bool snapshot, Err *err);
 /* One line on standard error. */
 void train_plan_print(const TrainPlan *p);
 /* Fails when the total is more than there is: with the numbers, and the setting that would fit. */

@@ -213,7 +213,7 @@ static int parts_open(Trainer *t, const TrainOptions *options, Err *err)
     TRY(train_data_open(&t->source, &t->loader, &t->cfg, err));
     TRY(train_tokenizer_find(&t->tokenizer, t->source, &t->cfg, err));
     TRY(state_begin(t, err));
-    TRY(train_plan_make(&t->plan, &t->cfg, t->be->threads, true, err));
+    TRY(train_plan_make(&t->plan, &t->cfg, t->be, true, err));
     train_plan_print(&t->plan);
     TRY(train_plan_check(&t->plan, &t->cfg, err));
     TRY(options->folder ? train_folder_open_at(&t->folder, options->folder, options->fresh, err)

@@ -60,6 +60,7 @@ static int moments_write(const char *folder, const Model *m, const Optimizer *o,
     TRY(path_join(path, sizeof path, folder, "optimizer.safetensors", err));
     backend_download(m->be, host, o->mu, m->table.size);
     backend_download(m->be, host + m->table.size, o->nu, m->table.size);
+    TRY(backend_wait(m->be, err));
     int n = moment_tensors(tensors, names, &m->table, host);
     return st_write(path, tensors, n, NULL, 0, err);
 }

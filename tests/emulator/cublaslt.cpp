@@ -1,8 +1,9 @@
 /* cuBLASLt's product, done plainly: operands widened to the type of the sums, one loop over each.
- * What cuBLASLt asks of its callers (leading dimensions, shapes that fit, pointers as aligned as the
- * preference said) is asked here too. */
+ * What cuBLASLt asks of its callers (leading dimensions, shapes that fit, pointers as aligned as
+ * the preference said) is asked here too. */
 #include <cublasLt.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "state.h"
@@ -64,7 +65,8 @@ double element(const void *p, uint32_t type, size_t i)
 
 size_t place(const EmulatedLayout &l, size_t row, size_t column)
 {
-    return l.order == CUBLASLT_ORDER_ROW ? row * (size_t)l.ld + column : column * (size_t)l.ld + row;
+    return l.order == CUBLASLT_ORDER_ROW ? row * (size_t)l.ld + column
+                                         : column * (size_t)l.ld + row;
 }
 
 /* Elements from a matrix's first to past its last, over all products. */
@@ -177,13 +179,20 @@ double scalar(const void *p, int32_t type)
 const char *cublasLtGetStatusName(cublasStatus_t status)
 {
     switch (status) {
-    case CUBLAS_STATUS_SUCCESS: return "CUBLAS_STATUS_SUCCESS";
-    case CUBLAS_STATUS_NOT_INITIALIZED: return "CUBLAS_STATUS_NOT_INITIALIZED";
-    case CUBLAS_STATUS_ALLOC_FAILED: return "CUBLAS_STATUS_ALLOC_FAILED";
-    case CUBLAS_STATUS_INVALID_VALUE: return "CUBLAS_STATUS_INVALID_VALUE";
-    case CUBLAS_STATUS_EXECUTION_FAILED: return "CUBLAS_STATUS_EXECUTION_FAILED";
-    case CUBLAS_STATUS_NOT_SUPPORTED: return "CUBLAS_STATUS_NOT_SUPPORTED";
-    default: return "CUBLAS_STATUS_INTERNAL_ERROR";
+    case CUBLAS_STATUS_SUCCESS:
+        return "CUBLAS_STATUS_SUCCESS";
+    case CUBLAS_STATUS_NOT_INITIALIZED:
+        return "CUBLAS_STATUS_NOT_INITIALIZED";
+    case CUBLAS_STATUS_ALLOC_FAILED:
+        return "CUBLAS_STATUS_ALLOC_FAILED";
+    case CUBLAS_STATUS_INVALID_VALUE:
+        return "CUBLAS_STATUS_INVALID_VALUE";
+    case CUBLAS_STATUS_EXECUTION_FAILED:
+        return "CUBLAS_STATUS_EXECUTION_FAILED";
+    case CUBLAS_STATUS_NOT_SUPPORTED:
+        return "CUBLAS_STATUS_NOT_SUPPORTED";
+    default:
+        return "CUBLAS_STATUS_INTERNAL_ERROR";
     }
 }
 
@@ -226,15 +235,20 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t desc,
 {
     int32_t epilogue = 0;
     switch (attribute) {
-    case CUBLASLT_MATMUL_DESC_POINTER_MODE: return set(&desc->pointer_mode, value, bytes);
-    case CUBLASLT_MATMUL_DESC_SCALE_TYPE: return set(&desc->scale_type, value, bytes);
-    case CUBLASLT_MATMUL_DESC_TRANSA: return set(&desc->transposed[0], value, bytes);
-    case CUBLASLT_MATMUL_DESC_TRANSB: return set(&desc->transposed[1], value, bytes);
+    case CUBLASLT_MATMUL_DESC_POINTER_MODE:
+        return set(&desc->pointer_mode, value, bytes);
+    case CUBLASLT_MATMUL_DESC_SCALE_TYPE:
+        return set(&desc->scale_type, value, bytes);
+    case CUBLASLT_MATMUL_DESC_TRANSA:
+        return set(&desc->transposed[0], value, bytes);
+    case CUBLASLT_MATMUL_DESC_TRANSB:
+        return set(&desc->transposed[1], value, bytes);
     case CUBLASLT_MATMUL_DESC_EPILOGUE:
         set(&epilogue, value, bytes);
         return epilogue == CUBLASLT_EPILOGUE_DEFAULT ? CUBLAS_STATUS_SUCCESS
                                                      : CUBLAS_STATUS_NOT_SUPPORTED;
-    default: return CUBLAS_STATUS_NOT_SUPPORTED;
+    default:
+        return CUBLAS_STATUS_NOT_SUPPORTED;
     }
 }
 
@@ -255,14 +269,22 @@ cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout,
                                                 const void *value, size_t bytes)
 {
     switch (attribute) {
-    case CUBLASLT_MATRIX_LAYOUT_TYPE: return set(&layout->type, value, bytes);
-    case CUBLASLT_MATRIX_LAYOUT_ORDER: return set(&layout->order, value, bytes);
-    case CUBLASLT_MATRIX_LAYOUT_ROWS: return set(&layout->rows, value, bytes);
-    case CUBLASLT_MATRIX_LAYOUT_COLS: return set(&layout->columns, value, bytes);
-    case CUBLASLT_MATRIX_LAYOUT_LD: return set(&layout->ld, value, bytes);
-    case CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT: return set(&layout->count, value, bytes);
-    case CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET: return set(&layout->step, value, bytes);
-    default: return CUBLAS_STATUS_NOT_SUPPORTED;
+    case CUBLASLT_MATRIX_LAYOUT_TYPE:
+        return set(&layout->type, value, bytes);
+    case CUBLASLT_MATRIX_LAYOUT_ORDER:
+        return set(&layout->order, value, bytes);
+    case CUBLASLT_MATRIX_LAYOUT_ROWS:
+        return set(&layout->rows, value, bytes);
+    case CUBLASLT_MATRIX_LAYOUT_COLS:
+        return set(&layout->columns, value, bytes);
+    case CUBLASLT_MATRIX_LAYOUT_LD:
+        return set(&layout->ld, value, bytes);
+    case CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT:
+        return set(&layout->count, value, bytes);
+    case CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET:
+        return set(&layout->step, value, bytes);
+    default:
+        return CUBLAS_STATUS_NOT_SUPPORTED;
     }
 }
 
@@ -287,17 +309,19 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmulAlgoGetHeuristic(
-    cublasLtHandle_t, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
-    cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d, cublasLtMatmulPreference_t preference,
-    int wanted, cublasLtMatmulHeuristicResult_t *results, int *found)
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t desc,
+                                              cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                              cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+                                              cublasLtMatmulPreference_t preference, int wanted,
+                                              cublasLtMatmulHeuristicResult_t *results, int *found)
 {
     Call call;
     *found = 0;
     if (!describe(&call, desc, a, b, c, d) || wanted < 1) return CUBLAS_STATUS_INVALID_VALUE;
     *results = {};
     memcpy(results->algo.alignment, preference->alignment, sizeof preference->alignment);
-    results->algo.workspace = results->workspaceSize = preference->workspace / 2;
+    results->algo.workspace = results->workspaceSize =
+        std::min<size_t>(preference->workspace, 4096);
     *found = 1;
     return CUBLAS_STATUS_SUCCESS;
 }
@@ -327,7 +351,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
     check_operand("B", b, call.b, algo->alignment[1]);
     if (call.beta != 0) check_operand("C", c, call.c, algo->alignment[2]);
     check_operand("D", d, call.d, algo->alignment[3]);
-    cudaError_t status = emulator::enqueue(stream, "cublasLtMatmul", [call, workspace, algo_bytes = algo->workspace] {
+    cudaError_t status = emulator::enqueue(stream, [call, workspace, algo_bytes = algo->workspace] {
         if (algo_bytes) memset(workspace, 0xff, algo_bytes);
         if (call.d.type == CUDA_R_64F)
             multiply<double>(call);

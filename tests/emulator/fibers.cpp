@@ -1,6 +1,6 @@
 /* Blocks one after the other; the threads of a block as fibers, stacks between which one thread of
- * the CPU switches at barriers and at meetings of a warp. A thread that meets nobody runs through on
- * the stack of the one before it. */
+ * the CPU switches at barriers and at meetings of a warp. A thread that meets nobody runs through
+ * on the stack of the one before it. */
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -65,7 +65,8 @@ struct Engine {
 
 /* Puts the registers that a call preserves on this stack, goes to the other stack and takes its
  * registers from there. */
-extern "C" void emulator_switch(void **save_sp, void *load_sp) __attribute__((visibility("hidden")));
+extern "C" void emulator_switch(void **save_sp, void *load_sp)
+    __attribute__((visibility("hidden")));
 
 #ifdef __x86_64__
 asm(R"(
@@ -152,8 +153,8 @@ char *new_stack()
         engine.stacks.pop_back();
         return stack;
     }
-    void *p = mmap(nullptr, STACK + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-                   0);
+    void *p =
+        mmap(nullptr, STACK + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED || mprotect(p, PAGE, PROT_NONE) != 0) die("no memory for a stack");
     return static_cast<char *>(p);
 }
@@ -162,7 +163,8 @@ void start_fiber(Fiber &f)
 {
     f.stack = new_stack();
     auto *top = reinterpret_cast<void **>(f.stack + PAGE + STACK) - BELOW_TOP;
-    if (BELOW_TOP) *top = nullptr; /* fiber_main returns to nowhere, at a stack aligned as a call's */
+    if (BELOW_TOP)
+        *top = nullptr; /* fiber_main returns to nowhere, at a stack aligned as a call's */
     void **frame = top - SAVED_WORDS;
     std::fill(frame, top, nullptr);
     frame[RETURN_WORD] = reinterpret_cast<void *>(fiber_main);
@@ -197,9 +199,14 @@ std::string where(int thread)
     return text;
 }
 
+bool same_text(const char *a, const char *b)
+{
+    return a == b || strcmp(a, b) == 0;
+}
+
 bool same(const Site &a, const Site &b)
 {
-    return a.line == b.line && strcmp(a.what, b.what) == 0 && strcmp(a.file, b.file) == 0;
+    return a.line == b.line && same_text(a.what, b.what) && same_text(a.file, b.file);
 }
 
 /* Runs a warp until all of its lanes are done or wait for the block. */

@@ -4,9 +4,12 @@
 #include <link.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <map>
+#include <vector>
 
 #include "state.h"
 
@@ -16,7 +19,7 @@ namespace emulator
 namespace
 {
 
-enum { PAGE = 4096, ALIGN = 256, POISON = 0xff };
+enum { PAGE = 4096, ALIGN = 256, POISON = 0xff, CHUNK = 4 << 20 };
 
 struct Block {
     char *map; /* a page without access, the pages, a page without access */
@@ -32,6 +35,7 @@ struct Memory {
     char *dynamic_end = nullptr;
     char *fixed = nullptr; /* this module's __shared__ variables */
     size_t fixed_bytes = 0;
+    int chunk = -1; /* a file of CHUNK bytes of POISON */
 } memory;
 
 /* Makes sure that this module has a segment of thread-local memory. */
@@ -46,6 +50,25 @@ void protect(const Block &b, int access)
 {
     if (mprotect(b.map + PAGE, b.map_bytes - 2 * PAGE, access) != 0)
         die("mprotect failed; is vm.max_map_count reached?");
+}
+
+/* Pages that are POISON until they are written. Large ones are views of one file: pages that nobody
+ * touches exist once, and cost nothing when access to them comes and goes. */
+void poison_pages(char *to, size_t bytes)
+{
+    if (bytes < CHUNK) {
+        memset(to, POISON, bytes);
+        return;
+    }
+    if (memory.chunk < 0) {
+        std::vector<char> pattern(CHUNK, (char)POISON);
+        memory.chunk = memfd_create("emulator", MFD_CLOEXEC);
+        if (write(memory.chunk, pattern.data(), CHUNK) != CHUNK) die("no memory for a pattern");
+    }
+    for (size_t at = 0; at < bytes; at += CHUNK)
+        if (mmap(to + at, std::min<size_t>(CHUNK, bytes - at), PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_FIXED, memory.chunk, 0) == MAP_FAILED)
+            die("no memory for %zu bytes", bytes);
 }
 
 const std::pair<char *const, Block> *block_of(const void *p)
@@ -110,8 +133,8 @@ void watch_faults()
     if (sigaltstack(nullptr, &now) == 0 && (now.ss_flags & SS_DISABLE)) {
         stack_t ours = {};
         ours.ss_size = 64 << 10;
-        ours.ss_sp = mmap(nullptr, ours.ss_size, PROT_READ | PROT_WRITE,
-                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        ours.ss_sp =
+            mmap(nullptr, ours.ss_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         sigaltstack(&ours, nullptr);
     }
     watch(SIGSEGV, &before_segv);
@@ -151,7 +174,7 @@ void *take(size_t bytes, Kind kind)
     if (map == MAP_FAILED) return nullptr;
     Block b = {static_cast<char *>(map), map_bytes, bytes, kind};
     protect(b, PROT_READ | PROT_WRITE);
-    memset(b.map + PAGE, POISON, map_bytes - 2 * PAGE);
+    poison_pages(b.map + PAGE, map_bytes - 2 * PAGE);
     if (kind == Kind::DEVICE && !memory.open) protect(b, PROT_NONE);
     char *first = b.map + map_bytes - PAGE - room;
     memory.blocks[first] = b;

@@ -154,8 +154,9 @@ static void test_rounding(void **)
     const struct {
         float x;
         unsigned bits;
-    } cases[] = {{1, 0x3f80},           {1.00390625f, 0x3f80}, {1.01171875f, 0x3f82},
-                 {-1.00390637f, 0xbf81}, {INFINITY, 0x7f80},    {3.4e38f, 0x7f80}};
+    } cases[] = {{1, 0x3f80},           {1.00390625f, 0x3f80},
+                 {1.01171875f, 0x3f82}, {-1.00390637f, 0xbf81},
+                 {INFINITY, 0x7f80},    {3.4e38f, 0x7f80}};
     for (const auto &c : cases)
         assert_int_equal(__bfloat16_as_ushort(__float2bfloat16(c.x)), c.bits);
     assert_true(isnan(__bfloat162float(__float2bfloat16(NAN))));
@@ -291,7 +292,7 @@ static void dies(const char *words, void (*f)())
     for (ssize_t n; (n = read(ends[0], part, sizeof part)) > 0;) said.append(part, (size_t)n);
     close(ends[0]);
     assert_int_equal(waitpid(child, &status, 0), child);
-    if (!WIFSIGNALED(status) || said.find(words) == std::string::npos)
+    if (status == 0 || said.find(words) == std::string::npos)
         fail_msg("status %x, no '%s' in: %s", status, words, said.c_str());
 }
 

@@ -201,7 +201,7 @@ namespace emulator
 /* Puts a kernel into the stream's queue; no error of a launch is kept for cudaGetLastError. */
 cudaError_t launch_kernel(const Kernel &kernel, cudaStream_t stream);
 /* The same of any work on device memory, by a library. */
-cudaError_t enqueue(cudaStream_t stream, const char *what, std::function<void()> work);
+cudaError_t enqueue(cudaStream_t stream, std::function<void()> work);
 } // namespace emulator
 
 #endif

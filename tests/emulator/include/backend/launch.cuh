@@ -16,9 +16,9 @@ void launch_emulated(const char *text, const char *file, int line, Backend *be,
     if (cuda_failed(be) || grid.x == 0 || grid.y == 0 || grid.z == 0) return;
     std::tuple<Parameters...> values(static_cast<Parameters>(arguments)...);
     auto body = [kernel, values] { std::apply(kernel, values); };
-    cuda_note(be, "kernel",
-              emulator::launch_kernel({text, file, line, grid, block, shared, body},
-                                      cuda_stream(be)));
+    cuda_note(
+        be, "kernel",
+        emulator::launch_kernel({text, file, line, grid, block, shared, body}, cuda_stream(be)));
 }
 
 /* A macro, to have the kernel's name. */

@@ -18,7 +18,7 @@
 #define __constant__
 /* One block runs at a time. Thread-local, because that gathers the variables of all files, of
  * templates and of inline functions in one segment, which is poisoned before each block. */
-#define __shared__ static thread_local
+#define __shared__      static thread_local
 #define __forceinline__ inline __attribute__((always_inline))
 #define __noinline__    __attribute__((noinline))
 #define __align__(n)    __attribute__((aligned(n)))
@@ -29,7 +29,8 @@ extern uint3 threadIdx, blockIdx;
 extern dim3 blockDim, gridDim;
 static const int warpSize = emulator::WARP_LANES;
 
-/* --- barriers; the place of a call is part of it, so that threads at two different ones show --- */
+/* --- barriers; the place of a call is part of it, so that threads at two different ones show ---
+ */
 #define EMULATOR_SITE const char *file = __builtin_FILE(), int line = __builtin_LINE()
 
 static inline void __syncthreads(EMULATOR_SITE)
@@ -39,7 +40,8 @@ static inline void __syncthreads(EMULATOR_SITE)
 
 static inline void emulator_full(unsigned mask, const char *what)
 {
-    if (mask != 0xffffffffu) emulator::die("%s with mask %x: the project's rule is all lanes", what, mask);
+    if (mask != 0xffffffffu)
+        emulator::die("%s with mask %x: the project's rule is all lanes", what, mask);
 }
 
 static inline void __syncwarp(unsigned mask = 0xffffffffu, EMULATOR_SITE)
