@@ -141,6 +141,16 @@ void backend_record_free(Backend *be, BackendRecord *record)
     if (record) be->machine->record_free(be, record);
 }
 
+void gemm_group_begin(Backend *be)
+{
+    if (be->machine->gemm_group) be->machine->gemm_group(be, true);
+}
+
+void gemm_group_end(Backend *be)
+{
+    if (be->machine->gemm_group) be->machine->gemm_group(be, false);
+}
+
 static void product(Backend *be, const Gemm *g)
 {
     if (g->M == 0 || g->N == 0 || g->count == 0) return;

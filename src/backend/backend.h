@@ -113,6 +113,11 @@ typedef struct Gemm {
 void gemm(Backend *be, Trans ta, Trans tb, int M, int N, int K, real alpha, const real *A, int lda,
           const real *B, int ldb, real beta, real *C, int ldc);
 
+/* Around products whose operands stay as they are meanwhile: one that is rounded for a product then
+ * serves the next ones too. Pairs may be nested. */
+void gemm_group_begin(Backend *be);
+void gemm_group_end(Backend *be);
+
 /* `count` dense products side by side, C_i = op(A_i) op(B_i) + beta C_i, their operands step_*
  * elements apart. */
 void gemm_batch(Backend *be, int count, Trans ta, Trans tb, int M, int N, int K, const real *A,

@@ -24,7 +24,7 @@ struct Cuda {
     int processors;
     char isa[NAME_LENGTH]; /* "sm_90" */
     bool failed;
-    Err failure; /* the first */
+    Err failure;        /* the first */
     size_t taken, most; /* bytes of memory */
     void *scratch;
     size_t scratch_bytes;
@@ -157,17 +157,26 @@ static void memory_count(struct Cuda *c, size_t more, size_t less)
     if (c->taken > c->most) c->most = c->taken;
 }
 
+void *cuda_grow(Backend *be, void *room, size_t *bytes, size_t wanted)
+{
+    struct Cuda *c = be->cuda;
+    if (wanted <= *bytes || c->failed) return room;
+    cuda_note(be, "waiting", cudaStreamSynchronize(c->stream));
+    if (room) cudaFree(room);
+    memory_count(c, 0, *bytes);
+    *bytes = 0;
+    room = NULL;
+    cuda_note(be, "memory for scratch", cudaMalloc(&room, wanted));
+    if (c->failed) return NULL;
+    *bytes = wanted;
+    memory_count(c, wanted, 0);
+    return room;
+}
+
 void *cuda_scratch(Backend *be, size_t bytes)
 {
     struct Cuda *c = be->cuda;
-    if (bytes <= c->scratch_bytes || c->failed) return c->scratch;
-    cuda_note(be, "waiting", cudaStreamSynchronize(c->stream));
-    if (c->scratch) cudaFree(c->scratch);
-    c->scratch = NULL;
-    cuda_note(be, "memory for scratch", cudaMalloc(&c->scratch, bytes));
-    if (!c->failed) memory_count(c, bytes, c->scratch_bytes);
-    if (!c->failed) c->scratch_bytes = bytes;
-    return c->scratch;
+    return c->scratch = cuda_grow(be, c->scratch, &c->scratch_bytes, bytes);
 }
 
 /* ------------------------------------------------------------------------------ memory */
@@ -316,6 +325,11 @@ static void machine_gemm(Backend *be, const Gemm *g)
 }
 
 /* 8,192 rows of 768 columns are 384 tiles of 128 x 128 for the 132 processors of an H100. */
+static void machine_gemm_group(Backend *be, bool begins)
+{
+    cuda_gemm_group(be->cuda->gemm, begins);
+}
+
 static const Machine machine_cuda = {.own_memory = true,
                                      .span_rows = 8192,
                                      .open = machine_open,
@@ -330,6 +344,7 @@ static const Machine machine_cuda = {.own_memory = true,
                                      .memory_left = memory_left,
                                      .memory_peak = memory_peak,
                                      .gemm = machine_gemm,
+                                     .gemm_group = machine_gemm_group,
                                      .record_begin = record_begin,
                                      .record_end = record_end,
                                      .record_play = record_play,

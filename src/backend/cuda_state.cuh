@@ -22,5 +22,8 @@ int cuda_processors(const Backend *be);
 /* Device scratch between the kernels of one operation: grows to the largest request, so that after
  * a first step nothing is allocated. Contents are undefined. 256-byte aligned. */
 void *cuda_scratch(Backend *be, size_t bytes);
+/* Such a room of one's own: of *bytes now, of at least `wanted` afterwards; what was in it is lost
+ * where it grows. */
+void *cuda_grow(Backend *be, void *room, size_t *bytes, size_t wanted);
 
 #endif

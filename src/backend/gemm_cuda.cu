@@ -2,10 +2,10 @@
  * operands are ours as they lie in memory. What it needs to know of a product, and the algorithm it
  * picks, is kept per shape, so that after a first step nothing is searched for.
  *
- * In bfloat16 an operand is its kept copy (bf16_copy.h) or is rounded into scratch before the
- * product: 6 bytes an element more to move, where a product of K columns does 2 K operations with
- * it; at 3 TB/s and 600 TFLOP/s that is a tenth of the time at K = 6,000 and half of it at 1,200.
- */
+ * In bfloat16 an operand is its kept copy (bf16_copy.h) or is rounded into a room of its own before
+ * the product: 6 bytes an element more to move, where a product of K columns does 2 K operations
+ * with it; at 3 TB/s and 600 TFLOP/s that is a tenth of the time at K = 6,000 and half of it at
+ * 1,200. So within a group of products each is rounded once. */
 #include "backend/gemm_cuda.cuh"
 
 #include <cublasLt.h>
@@ -20,6 +20,7 @@ extern "C" {
 }
 
 enum { CAPACITY = 1024, FULL = 768, ALIGNED = 256, WORKSPACE = 32 << 20, BLOCK = 256 };
+enum { GROUP_OPERANDS = 16 };
 
 #ifdef TTT_FP64
 #define REAL_TYPE    CUDA_R_64F
@@ -44,9 +45,23 @@ typedef struct Plan {
     cublasLtMatmulAlgo_t algo;
 } Plan;
 
+/* Matrices in bfloat16, for as long as their group lasts. */
+typedef struct Rounded {
+    const real *of;
+    int64_t rows, step;
+    int cols, ld, count;
+    size_t at; /* bytes from the room's beginning */
+} Rounded;
+
 struct CudaGemm {
     cublasLtHandle_t handle;
     void *workspace;
+    int depth; /* of nested groups */
+    int n_rounded;
+    Rounded rounded[GROUP_OPERANDS];
+    size_t room_used;
+    char *room; /* of what is rounded; grows as scratch does */
+    size_t room_bytes;
     int count;
     Plan plan[CAPACITY];
 };
@@ -86,6 +101,7 @@ void cuda_gemm_close(CudaGemm *c)
     if (!c) return;
     plans_clear(c);
     if (c->workspace) cudaFree(c->workspace);
+    if (c->room) cudaFree(c->room);
     if (c->handle) cublasLtDestroy(c->handle);
     free(c);
 }
@@ -232,22 +248,65 @@ typedef struct Operand {
     int64_t step;
 } Operand;
 
+static void room_empty(CudaGemm *c)
+{
+    c->n_rounded = 0;
+    c->room_used = 0;
+}
+
+void cuda_gemm_group(CudaGemm *c, bool begins)
+{
+    if (c->depth == 0) room_empty(c);
+    c->depth += begins ? 1 : -1;
+}
+
+/* Room for this many bytes more. What is in use is overwritten only by what comes later on the
+ * stream, so an overflow costs no more than rounding again; in a first step the room grows instead.
+ */
+static void room_ensure(Backend *be, CudaGemm *c, size_t bytes)
+{
+    if (c->depth == 0 || c->n_rounded + 2 > GROUP_OPERANDS) room_empty(c);
+    size_t wanted = c->room_used + bytes;
+    if (wanted <= c->room_bytes) return;
+    room_empty(c);
+    c->room = (char *)cuda_grow(be, c->room, &c->room_bytes, wanted);
+}
+
 static size_t rounded_bytes(int rows, int cols, int64_t step, int count)
 {
     size_t bytes = (size_t)rows * (size_t)cols * (size_t)(step ? count : 1) * sizeof(uint16_t);
     return (bytes + ALIGNED - 1) / ALIGNED * ALIGNED;
 }
 
-/* `count` matrices (rows, cols) in bfloat16: the copy kept of them, or rounded to `room`. */
-static Operand rounded(Backend *be, uint16_t *room, const real *x, int rows, int cols, int ld,
+/* That of this operand in the room, or NULL. */
+static const Rounded *rounded_before(const CudaGemm *c, const Rounded *r)
+{
+    for (int i = 0; i < c->n_rounded; i++) {
+        const Rounded *x = &c->rounded[i];
+        if (x->of == r->of && x->rows == r->rows && x->cols == r->cols && x->ld == r->ld &&
+            x->step == r->step && x->count == r->count)
+            return x;
+    }
+    return NULL;
+}
+
+/* `count` matrices (rows, cols) in bfloat16: the copy kept of them, or rounded into the room. */
+static Operand rounded(Backend *be, CudaGemm *c, const real *x, int rows, int cols, int ld,
                        size_t step, int count)
 {
-    bool dense = ld == cols;
     size_t span = (size_t)(count - 1) * step + (size_t)rows * (size_t)cols;
-    const uint16_t *kept = dense ? bf16_copy_find(be, x, span) : NULL;
+    const uint16_t *kept = ld == cols ? bf16_copy_find(be, x, span) : NULL;
     if (kept) return (Operand){kept, ld, (int64_t)step};
-    round_matrices(be, room, x, rows, cols, ld, (int64_t)step, step ? count : 1);
-    return (Operand){room, cols, step ? (int64_t)rows * cols : 0};
+    Rounded wanted = {x, rows, (int64_t)step, cols, ld, step ? count : 1, c->room_used};
+    const Rounded *r = rounded_before(c, &wanted);
+    if (!r) {
+        round_matrices(be, (uint16_t *)(c->room + wanted.at), x, rows, cols, ld, wanted.step,
+                       wanted.count);
+        r = &c->rounded[c->n_rounded++];
+        c->rounded[c->n_rounded - 1] = wanted;
+        c->room_used += rounded_bytes(rows, cols, wanted.step, count);
+    }
+    return (Operand){c->room + r->at, cols, step ? (int64_t)rows * cols : 0};
 }
 
 static int alignment(const void *p)
@@ -294,12 +353,12 @@ void cuda_gemm(Backend *be, CudaGemm *c, const Gemm *g)
     if (half) {
         int a_rows = g->ta ? g->K : g->M, a_cols = g->ta ? g->M : g->K;
         int b_rows = g->tb ? g->N : g->K, b_cols = g->tb ? g->K : g->N;
-        size_t bytes_a = rounded_bytes(a_rows, a_cols, a.step, g->count);
-        size_t bytes_b = rounded_bytes(b_rows, b_cols, b.step, g->count);
-        char *room = (char *)cuda_scratch(be, bytes_a + bytes_b);
-        a = rounded(be, (uint16_t *)room, g->A, a_rows, a_cols, g->lda, g->step_a, g->count);
-        b = rounded(be, (uint16_t *)(room + bytes_a), g->B, b_rows, b_cols, g->ldb, g->step_b,
-                    g->count);
+        room_ensure(be, c,
+                    rounded_bytes(a_rows, a_cols, a.step, g->count) +
+                        rounded_bytes(b_rows, b_cols, b.step, g->count));
+        if (cuda_failed(be)) return;
+        a = rounded(be, c, g->A, a_rows, a_cols, g->lda, g->step_a, g->count);
+        b = rounded(be, c, g->B, b_rows, b_cols, g->ldb, g->step_b, g->count);
     }
     multiply(be, c, g, a, b, half);
 }

@@ -26,6 +26,12 @@ static real *fast_at(const Sweep *s, int64_t local)
     return s->learn ? s->fast + (s->o.gradient ? (size_t)slot * adapted(s) : 0) : NULL;
 }
 
+/* Copies that products read follow the weights before this chunk. */
+static void fast_changed(const Sweep *s, int64_t local)
+{
+    if (s->copies) bf16_copy_refresh(s->m->be, fast_at(s, local), adapted(s));
+}
+
 static real *inner_g_at(const Sweep *s, int64_t local)
 {
     return s->inner_g + (s->o.gradient ? (size_t)local * adapted(s) : 0);
@@ -108,6 +114,7 @@ static void inner_step(Sweep *s, const SweepRun *r, int64_t local, int64_t chunk
     s->m->be->ops->inner_sgd_forward(s->m->be, fast_at(s, local + 1), inner_norm_at(s, chunk),
                                      fast_at(s, local), inner_g_at(s, local), s->o.batch,
                                      s->m->inner.size, s->inner_lr, inner->clip_gradient);
+    fast_changed(s, local + 1);
     if (r->report && r->report->on_inner_step)
         report_inner_step(s, r->report, chunk, inner_g_at(s, local), fast_at(s, local + 1));
 }
@@ -177,6 +184,7 @@ static void advance(Sweep *s, int64_t index)
     size_t C = hidden(s);
     if (s->learn && s->o.gradient)
         backend_copy(s->m->be, fast_at(s, 0), fast_at(s, s->segment / s->chunk), adapted(s));
+    if (s->learn) fast_changed(s, 0);
     if (s->kv_full) return;
     size_t from = (size_t)(next - past - s->kv_base) * C, n = (size_t)past * C;
     for (int l = first_window(s); l < s->kv.n_layers; l++)
@@ -198,6 +206,7 @@ static void exchange_state(Sweep *s, int64_t index, bool save)
     real *fast = s->state_fast[index], *store = s->state_kv[index];
     if (s->learn)
         backend_copy(be, save ? fast : fast_at(s, 0), save ? fast_at(s, 0) : fast, adapted(s));
+    if (s->learn && !save) fast_changed(s, 0);
     if (s->kv_full) return;
     for (int l = first_window(s); l < s->kv.n_layers; l++)
         for (int b = 0; b < s->o.batch; b++) {
@@ -263,6 +272,7 @@ static void reverse_chunk(Sweep *s, const SweepRun *r, int64_t start, int M, int
     if (moves)
         s->m->be->ops->inner_sgd_backward(s->m->be, u, s->v, u, inner_norm_at(s, chunk), s->o.batch,
                                           s->m->inner.size, s->inner_lr, inner->clip_gradient);
+    if (moves && s->copies) bf16_copy_refresh(s->m->be, u, adapted(s));
     TailPass p = tail_pass(s, &span, fast_at(s, local), moves ? u : NULL);
     if (moves) {
         p.head_dx = s->head_dx + at;
@@ -278,10 +288,12 @@ static void weights_again(Sweep *s, int64_t segment_start, int64_t last)
 {
     const OptimizerConfig *inner = &s->m->cfg.training.optimizer_inner;
     int64_t first = segment_start / s->chunk;
-    for (int64_t local = last / s->stride * s->stride; local < last; local++)
+    for (int64_t local = last / s->stride * s->stride; local < last; local++) {
         s->m->be->ops->inner_sgd_forward(
             s->m->be, fast_at(s, local + 1), inner_norm_at(s, first + local), fast_at(s, local),
             inner_g_at(s, local), s->o.batch, s->m->inner.size, s->inner_lr, inner->clip_gradient);
+        fast_changed(s, local + 1);
+    }
 }
 
 static void reverse_segment(Sweep *s, const SweepRun *r, int64_t index)
@@ -314,6 +326,7 @@ static void start_weights(Sweep *s)
             backend_copy(s->m->be, s->fast + (size_t)b * s->m->inner.size + slice->inner_offset,
                          s->m->params + slice->param_offset, slice->size);
         }
+    fast_changed(s, 0);
     if (s->o.gradient) backend_zero(s->m->be, s->v, adapted(s));
 }
 
@@ -394,6 +407,7 @@ static void report_norms(Sweep *s, double *out)
 void sweep_passes(Sweep *s, const SweepRun *r)
 {
     if (s->head) bf16_copy_refresh(s->m->be, s->head, s->head_size);
+    if (s->copies) bf16_copy_refresh(s->m->be, s->m->params, s->m->table.size);
     start_weights(s);
     for (int64_t i = 0; i < s->plan.segments; i++) {
         bool last = i == s->plan.segments - 1;

@@ -117,8 +117,10 @@ static void layout_adapted(Sweep *s, Arena *a)
     size_t chunks = s->o.gradient ? (size_t)(s->segment / s->chunk) : 1;
     size_t stride = (size_t)s->stride;
     if (!s->learn) return;
-    s->fast = arena_take(a, (s->o.gradient ? chunks / stride + stride : 1) * P);
-    s->inner_g = arena_take(a, chunks * P);
+    s->fast_size = (s->o.gradient ? chunks / stride + stride : 1) * P;
+    s->inner_g_size = chunks * P;
+    s->fast = arena_take(a, s->fast_size);
+    s->inner_g = arena_take(a, s->inner_g_size);
     s->inner_norm = arena_take(a, (size_t)ceil_div(s->o.length, s->chunk) * (size_t)s->o.batch);
     s->inner_lr = arena_take_doubles(a, 1);
     if (!s->o.gradient) return;
@@ -183,7 +185,10 @@ void sweep_layout(Sweep *s, SweepPlan *plan)
     plan->chunks = ceil_div(T, s->chunk);
     plan->segments = segments;
     plan->segment_chunks = s->segment / s->chunk;
-    plan->total = a.used * sizeof(real);
+    plan->copies = 0;
+    if (s->copies)
+        plan->copies = bf16_copy_bytes(s->m->be, s->m->table.size + s->fast_size + s->inner_g_size);
+    plan->total = a.used * sizeof(real) + plan->copies;
     plan->remake = s->remake;
     plan->remake_most = ARRAY_LEN(remakes) * lead_layers(s->m);
     plan->again = flops_again(s);
@@ -308,6 +313,7 @@ static Sweep *sweep_shape(Model *m, const SweepOptions *o)
     s->lead.acts = calloc((size_t)lead_layers(m) + 1, sizeof *s->lead.acts);
     CHECK(s->kv.layer && s->tail.acts && s->lead.acts, "out of memory");
     s->rope_start = -1;
+    s->copies = m->be->machine->own_memory && m->be->bf16;
     int64_t spans = m->be->machine->span_rows / ((int64_t)o->batch * s->chunk),
             all = ceil_div(o->length, s->chunk);
     if (o->gradient) s->forward_flops = sweep_floor_flops(m, o->length, false, s->learn);
@@ -328,6 +334,28 @@ SweepPlan sweep_plan(const Model *m, const SweepOptions *o)
     return plan;
 }
 
+/* What products read in bfloat16 more than once. The host's memory has room for the head alone. */
+static void keep_copies(Sweep *s)
+{
+    Model *m = s->m;
+    /* emulated products round their operands themselves */
+    if (!s->copies && !backend_bf16_emulated(m->be)) s->head = head_unadapted(m, &s->head_size);
+    if (s->head) bf16_copy_keep(m->be, s->head, s->head_size);
+    if (!s->copies) return;
+    bf16_copy_keep(m->be, m->params, m->table.size);
+    bf16_copy_keep(m->be, s->fast, s->fast_size);
+    bf16_copy_keep(m->be, s->inner_g, s->inner_g_size);
+}
+
+static void drop_copies(Sweep *s)
+{
+    if (s->head) bf16_copy_drop(s->m->be, s->head);
+    if (!s->copies || !s->memory) return;
+    bf16_copy_drop(s->m->be, s->m->params);
+    bf16_copy_drop(s->m->be, s->fast);
+    bf16_copy_drop(s->m->be, s->inner_g);
+}
+
 int sweep_create(Sweep **out, Model *m, const SweepOptions *o, Err *err)
 {
     if (o->batch < 1 || o->length < 1)
@@ -343,9 +371,7 @@ int sweep_create(Sweep **out, Model *m, const SweepOptions *o, Err *err)
     s->losses = malloc((size_t)o->batch * sizeof *s->losses);
     s->chunk_loss = calloc((size_t)o->batch * (size_t)s->plan.chunks, sizeof *s->chunk_loss);
     CHECK(s->staged && s->reported && s->losses && s->chunk_loss, "out of memory");
-    /* emulated products round their operands themselves */
-    s->head = backend_bf16_emulated(m->be) ? NULL : head_unadapted(m, &s->head_size);
-    if (s->head) bf16_copy_keep(m->be, s->head, s->head_size);
+    keep_copies(s);
     if (backend_wait(m->be, err) < 0) {
         sweep_free(s);
         return -1;
@@ -358,7 +384,7 @@ void sweep_free(Sweep *s)
 {
     if (!s) return;
     sweep_records_free(s);
-    if (s->head) bf16_copy_drop(s->m->be, s->head);
+    drop_copies(s);
     if (s->memory) backend_free(s->m->be, s->memory, s->elements);
     free(s->acts);
     free(s->lead.acts);

@@ -35,6 +35,7 @@ struct Sweep {
     int64_t kv_base;      /* position of row 0 of kv */
     const real *head;     /* the head's weight, of which a bf16 copy is kept; NULL: of none */
     size_t head_size;
+    bool copies; /* bf16 copies are kept of all weights that products read, adapted ones too */
 
     size_t elements; /* of memory */
     real *memory;
@@ -57,16 +58,18 @@ struct Sweep {
     real *head_dx;      /* value slot behind the head, kept for the reverse; laid out as x */
     real *x;            /* tail's input, then its gradient, chunk after chunk: (B, chunk, C) each */
     real *fast;         /* (slots, B, P), see fast_at; 1 without gradient */
+    size_t fast_size;   /* slots * B * P */
     int64_t stride;     /* of chunks whose weights are kept */
     real *inner_g;      /* (segment_chunks, B, P); 1 without gradient */
-    real *inner_norm;   /* (chunks, B) */
-    double *inner_lr;   /* (1) of this run's steps */
-    real *v;            /* (B, P): dL/dW after a chunk */
-    real **state_fast;  /* per segment but the last: adapted weights at its start, (B, P) */
-    real **state_kv;    /* and its past rows: (layers, 2, B, past, C); NULL when kv_full */
-    int32_t *inputs;    /* span after span: (B, span) each */
-    int32_t *targets;   /* chunk after chunk: (B, chunk) each */
-    real *nll;          /* laid out as targets */
+    size_t inner_g_size;
+    real *inner_norm;  /* (chunks, B) */
+    double *inner_lr;  /* (1) of this run's steps */
+    real *v;           /* (B, P): dL/dW after a chunk */
+    real **state_fast; /* per segment but the last: adapted weights at its start, (B, P) */
+    real **state_kv;   /* and its past rows: (layers, 2, B, past, C); NULL when kv_full */
+    int32_t *inputs;   /* span after span: (B, span) each */
+    int32_t *targets;  /* chunk after chunk: (B, chunk) each */
+    real *nll;         /* laid out as targets */
 
     SweepRecord record[SWEEP_RECORDS];
 

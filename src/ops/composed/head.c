@@ -83,6 +83,7 @@ static Dual logits(Backend *be, const Head *h, const Rows *r)
  * slot carries, so the block is run once per slot by the caller. */
 static void gradients(Backend *be, const Head *h, const Rows *r, Dual dz)
 {
+    gemm_group_begin(be);
     if (dz.v && r->dx.v) times_weight_back(be, h, r->dx.v, dz.v, r->w.v, r->n, false);
     if (dz.v && r->dw.v) add_weight_gradient(be, h, r->dw.v, r->x.v, dz.v, r->n);
     if (dz.t && r->dx.t) {
@@ -93,6 +94,7 @@ static void gradients(Backend *be, const Head *h, const Rows *r, Dual dz)
         add_weight_gradient(be, h, r->dw.t, h->stack + (size_t)r->n * (size_t)h->C, dz.v, 2 * r->n);
     else if (dz.t && r->dw.t)
         add_weight_gradient(be, h, r->dw.t, r->x.v, dz.t, r->n);
+    gemm_group_end(be);
 }
 
 static void block(Backend *be, const Head *h, const Rows *r)

@@ -58,22 +58,25 @@ static void to_weight(const Rows *r, real *dw, const real *x, const real *dy)
 void linear_forward(Backend *be, Dual y, Dual x, Param w, int B, int R, int K, int N)
 {
     Rows r = rows_of(be, w, 0, B, R, K, N);
+    gemm_group_begin(be);
     forward(&r, y.v, x.v, w.v, false);
-    if (!y.t) return;
-    if (x.t) forward(&r, y.t, x.t, w.v, false);
-    if (w.t) forward(&r, y.t, x.v, w.t, x.t != NULL);
+    if (y.t && x.t) forward(&r, y.t, x.t, w.v, false);
+    if (y.t && w.t) forward(&r, y.t, x.v, w.t, x.t != NULL);
+    gemm_group_end(be);
 }
 
 void linear_backward(Backend *be, Dual dx, bool add, Param dw, Dual dy, Dual x, Param w, int B,
                      int R, int K, int N)
 {
     Rows r = rows_of(be, w, dw.step, B, R, K, N);
+    gemm_group_begin(be);
     if (dx.v && dy.v) to_input(&r, dx.v, dy.v, w.v, add);
     if (dx.t) to_input(&r, dx.t, dy.t, w.v, add);
     if (dx.t && w.t && dy.v) to_input(&r, dx.t, dy.v, w.t, true);
     if (dw.v && dy.v) to_weight(&r, dw.v, x.v, dy.v);
     if (dw.t) to_weight(&r, dw.t, x.v, dy.t);
     if (dw.t && x.t && dy.v) to_weight(&r, dw.t, x.t, dy.v);
+    gemm_group_end(be);
 }
 
 void dual_add(Backend *be, Dual y, Dual a, Dual b, size_t n)
