@@ -123,7 +123,7 @@ __device__ inline void merge_partials(real *to, const real *from, int count, siz
 
 /* grid: (parts, H, queries of this launch) */
 template <int VEC, int N>
-__global__ void __launch_bounds__(ROW_BLOCK) row_kernel(RowPass p, RowPlaces places)
+__global__ void __launch_bounds__(ROW_BLOCK, 4) row_kernel(RowPass p, RowPlaces places)
 {
     real *shared = dynamic_shared<real>(); /* (groups, 2 + D) */
     int part = (int)blockIdx.x, h = (int)blockIdx.y, query = (int)blockIdx.z;
