@@ -14,8 +14,9 @@ __device__ inline bool clipped(double n, double clip)
 
 /* Part blockIdx.x of <a, b> for each sequence; with norms, only for those that were clipped. */
 template <int W>
-static __global__ void dots_kernel(double *part, const real *a, const real *b, const real *norm,
-                                   int B, size_t P, double clip)
+static __global__ void __launch_bounds__(BLOCK, 2)
+    dots_kernel(double *part, const real *a, const real *b, const real *norm, int B, size_t P,
+                double clip)
 {
     for (size_t s = blockIdx.y; s < (size_t)B; s += gridDim.y) {
         double sum = 0;

@@ -2,7 +2,9 @@
  * sum_squares reads its array once; 512 blocks leave a part each, a last block adds them. */
 #include "ops/sums.cuh" // defines: dot_part, parts_of, parts_total
 
-template <int W> static __global__ void squares_kernel(double *part, const real *x, size_t n)
+template <int W>
+static __global__ void __launch_bounds__(BLOCK, 2)
+    squares_kernel(double *part, const real *x, size_t n)
 {
     double sum = dot_part<W>(x, x, n);
     if (threadIdx.x == 0) part[blockIdx.x] = sum;

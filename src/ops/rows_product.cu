@@ -114,7 +114,7 @@ template <int LANES> __device__ inline real column_sum(real x)
 }
 
 template <typename T, int W, int ROWS>
-static __global__ void __launch_bounds__(Threads<ROWS>::most) columns_kernel(Product<T> p)
+static __global__ void __launch_bounds__(Threads<ROWS>::most, 1) columns_kernel(Product<T> p)
 {
     enum { LANES = COLUMNS / W };
     __shared__ real sums[Threads<ROWS>::most / WARP][ROWS][COLUMNS];

@@ -35,19 +35,26 @@ static inline unsigned parts_of(size_t n)
     return between(1, (n + (size_t)BLOCK * WIDE - 1) / ((size_t)BLOCK * WIDE), MOST_PARTS);
 }
 
-/* The part of <a, b> of this block, one of gridDim.x, in double. Four packs of each array are in
- * flight at once. */
+/* The part of <a, b> of this block, one of gridDim.x, in double. FLIGHT packs of each array are
+ * loaded before the first is used, and have a sum each. */
 template <int W> __device__ inline double dot_part(const real *a, const real *b, size_t n)
 {
-    double sum = 0;
+    enum { FLIGHT = 4 };
+    double sum[FLIGHT] = {0};
     size_t whole = n / W, step = walk_step();
-#pragma unroll 4
-    for (size_t i = walk_start(); i < whole; i += step) {
-        Pack<W> x = load<W>(a, i * W), y = a == b ? x : load<W>(b, i * W);
-        for (int j = 0; j < W; j++) sum += (double)x.at[j] * (double)y.at[j];
+    for (size_t i = walk_start(); i < whole; i += FLIGHT * step) {
+        Pack<W> x[FLIGHT], y[FLIGHT];
+        for (int k = 0; k < FLIGHT; k++) {
+            size_t at = i + (size_t)k * step;
+            x[k] = at < whole ? load<W>(a, at * W) : zeros<W>();
+            y[k] = a == b ? x[k] : at < whole ? load<W>(b, at * W) : zeros<W>();
+        }
+        for (int k = 0; k < FLIGHT; k++)
+            for (int j = 0; j < W; j++) sum[k] += (double)x[k].at[j] * (double)y[k].at[j];
     }
-    for (size_t i = whole * W + walk_start(); i < n; i += step) sum += (double)a[i] * (double)b[i];
-    return block_sum(sum);
+    for (size_t i = whole * W + walk_start(); i < n; i += step)
+        sum[0] += (double)a[i] * (double)b[i];
+    return block_sum((sum[0] + sum[1]) + (sum[2] + sum[3]));
 }
 
 /* The sum of n parts, given to every thread of the block. */
