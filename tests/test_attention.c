@@ -262,11 +262,14 @@ static void test_passes(void **state)
 /* Sequences that go on each by itself: B queries, rows in one buffer at places of their own. */
 static void places_run(Backend *be, real *o, size_t n)
 {
-    enum { B = 3, H = 2, D = 64, C = H * D, ROWS = 700 };
-    const ptrdiff_t shift[B] = {400 * C, 0, 650 * C};
-    const int first[B] = {200, 399, 3};
-    const int64_t position[B] = {1200, 399, 3};
-    Places places = {shift, first, position};
+    enum { B = 3, H = 2, D = 64, C = H * D, ROWS = 700, ROOM = 16 };
+    struct Rows { /* in memory of the machine */
+        ptrdiff_t shift[B];
+        int64_t position[B];
+        int first[B];
+    } *rows = (void *)shared(be, ROOM * sizeof(int64_t) / sizeof(real));
+    *rows = (struct Rows){{400 * C, 0, 650 * C}, {1200, 399, 3}, {200, 399, 3}};
+    Places places = {rows->shift, rows->first, rows->position};
     real *k = shared(be, ROWS * C), *v = shared(be, ROWS * C), *q = shared(be, B * C);
     real *out = shared(be, B * C), *lse = shared(be, B * H);
     real *const all[] = {k, v, q};
@@ -286,6 +289,7 @@ static void places_run(Backend *be, real *o, size_t n)
     backend_free(be, q, B * C);
     backend_free(be, out, B * C);
     backend_free(be, lse, B * H);
+    backend_free(be, (void *)rows, ROOM * sizeof(int64_t) / sizeof(real));
 }
 
 static void test_places(void **state)
