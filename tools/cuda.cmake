@@ -11,8 +11,8 @@ set(CUDA_C_SOURCES src/ops/table.c src/base/err.c src/backend/bf16_copy.c)
 
 # --- the toolkit: NVCC, and CUDA_LIBRARIES, or one line that says how to get one ---
 function(find_cuda)
-  if(NOT CUDA)
-    message(STATUS "CUDA=OFF: no GPU backend")
+  if(NOT CUDA OR SANITIZE)
+    message(STATUS "CUDA=OFF or sanitizers: no GPU backend, only the emulated one")
     return()
   endif()
   find_program(NVCC nvcc HINTS $ENV{CUDACXX} PATHS /usr/local/cuda/bin)

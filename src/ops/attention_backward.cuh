@@ -85,7 +85,9 @@ __device__ inline void query_tile(const AttentionPass &a, const Tiles &m, const 
     clear<P>(p);
     add_dots<P>(p, m.x, m.y, a.D);
     if (DUAL) score_tangents<P>(pt, m, a.D, a.q.t, a.kt && t.own);
+#pragma unroll
     for (int i = 0; i < P::R; i++)
+#pragma unroll
         for (int j = 0; j < P::R; j++)
             to_weight<DUAL>(&p[i][j], &pt[i][j], seen_at<P>(q, t, i, j), known[i]);
     __syncthreads();
@@ -95,20 +97,23 @@ __device__ inline void query_tile(const AttentionPass &a, const Tiles &m, const 
     clear<P>(ds);
     add_dots<P>(ds, m.x, m.y, a.D);
     if (DUAL) score_tangents<P>(dst, m, a.D, true, a.vt && t.own);
+#pragma unroll
     for (int i = 0; i < P::R; i++)
+#pragma unroll
         for (int j = 0; j < P::R; j++)
             to_gradient<DUAL>(&ds[i][j], &dst[i][j], p[i][j], pt[i][j], known[i]);
 }
 
 /* grid: (tiles of queries, H, B) */
 template <class P, bool DUAL>
-__global__ void __launch_bounds__(SIDE *SIDE) queries_kernel(AttentionPass a)
+__global__ void __launch_bounds__(SIDE *SIDE, 1) queries_kernel(AttentionPass a)
 {
     Tiles m = tiles_in<P>(dynamic_shared<real>());
     Queries<P> q = queries_of_block<P>(a);
     size_t at = own_row(a, q.b, q.at, q.h);
     real dq[P::R][P::N], dqt[P::R][P::N], ds[P::R][P::R], dst[P::R][P::R];
     Known known[P::R];
+#pragma unroll
     for (int i = 0; i < P::R; i++)
         known[i] = known_of(a, head_row(a, q.b, q.h) + (size_t)(q.row[i] - a.seen.first), DUAL);
     clear_sums<P>(dq);
@@ -144,6 +149,7 @@ template <class P, bool DUAL>
 __device__ inline void known_columns(const AttentionPass &a, Known *known, int *row, size_t head,
                                      int query, int n)
 {
+#pragma unroll
     for (int j = 0; j < P::R; j++) {
         int col = thread_col() + j * SIDE;
         int i = query + (col < n ? col : n - 1);
@@ -165,8 +171,10 @@ __device__ inline void key_weights(const AttentionPass &a, const Tiles &m, KeyTi
         if (a.q.t) add_dots<P>(pt, m.y, m.x_t, a.D);
         if (a.kt && t.own) add_dots<P>(pt, m.y_t, m.x, a.D);
     }
+#pragma unroll
     for (int j = 0; j < P::R; j++) {
         int from = row[j] < 0 ? 0 : seen_from(a.seen, row[j]);
+#pragma unroll
         for (int i = 0; i < P::R; i++) {
             int key = t.key + thread_row() + i * SIDE;
             bool seen = key <= row[j] && key >= from && key < t.key + t.n;
@@ -188,7 +196,9 @@ __device__ inline void key_gradients(const AttentionPass &a, const Tiles &m, Key
         add_dots<P>(dpt, m.y, m.x_t, a.D);
         if (a.vt && t.own) add_dots<P>(dpt, m.y_t, m.x, a.D);
     }
+#pragma unroll
     for (int i = 0; i < P::R; i++)
+#pragma unroll
         for (int j = 0; j < P::R; j++) {
             to_gradient<DUAL>(&dp[i][j], &dpt[i][j], p[i][j], pt[i][j], known[j]);
             p[i][j] = dp[i][j];
@@ -263,7 +273,7 @@ __device__ inline void key_tile_store(const AttentionPass &a, KeyTile t, int b, 
 
 /* grid: (tiles of keys from the `skip`th on, H, B) */
 template <class P, bool DUAL>
-__global__ void __launch_bounds__(SIDE *SIDE) keys_kernel(AttentionPass a, int skip)
+__global__ void __launch_bounds__(SIDE *SIDE, 1) keys_kernel(AttentionPass a, int skip)
 {
     Tiles m = tiles_in<P>(dynamic_shared<real>());
     KeyTile t = key_tile(a.seen, skip + (int)blockIdx.x, P::T);

@@ -29,6 +29,7 @@ template <class P> __device__ inline Queries<P> queries_of_block(const Attention
     q.n = a.M - q.at < P::T ? a.M - q.at : P::T;
     q.h = (int)blockIdx.y;
     q.b = (int)blockIdx.z;
+#pragma unroll
     for (int i = 0; i < P::R; i++) {
         int query = thread_row() + i * SIDE;
         q.row[i] = a.seen.first + q.at + (query < q.n ? query : q.n - 1);
@@ -65,12 +66,16 @@ __device__ inline void load_tile(const AttentionPass &a, const Tiles &m, KeyTile
 
 template <class P> __device__ inline void clear(real (*m)[P::R])
 {
+#pragma unroll
     for (int i = 0; i < P::R; i++)
+#pragma unroll
         for (int j = 0; j < P::R; j++) m[i][j] = 0;
 }
 template <class P> __device__ inline void clear_sums(real (*m)[P::N])
 {
+#pragma unroll
     for (int i = 0; i < P::R; i++)
+#pragma unroll
         for (int d = 0; d < P::N; d++) m[i][d] = 0;
 }
 
@@ -88,14 +93,17 @@ template <class P, bool DUAL>
 __device__ inline void running_add(Running<P> *r, const Queries<P> &q, KeyTile t, real (*s)[P::R],
                                    real (*st)[P::R], real *shrink)
 {
+#pragma unroll
     for (int i = 0; i < P::R; i++) {
         real top = (real)-1e30, sum = 0, sum_t = 0;
+#pragma unroll
         for (int j = 0; j < P::R; j++)
             if (seen_at<P>(q, t, i, j)) top = s[i][j] > top ? s[i][j] : top;
         top = row_max(top);
         if (r->top[i] > top) top = r->top[i];
         shrink[i] = exp(r->top[i] - top);
         r->top[i] = top;
+#pragma unroll
         for (int j = 0; j < P::R; j++) {
             s[i][j] = seen_at<P>(q, t, i, j) ? exp(s[i][j] - top) : (real)0;
             sum += s[i][j];
@@ -109,7 +117,9 @@ __device__ inline void running_add(Running<P> *r, const Queries<P> &q, KeyTile t
 
 template <class P> __device__ inline void shrink_rows(real (*sum)[P::N], const real *by)
 {
+#pragma unroll
     for (int i = 0; i < P::R; i++)
+#pragma unroll
         for (int d = 0; d < P::N; d++) sum[i][d] *= by[i];
 }
 
@@ -118,8 +128,10 @@ __device__ inline void forward_finish(const AttentionPass &a, const Queries<P> &
                                       const Running<P> &r, real (*o)[P::N], real (*ot)[P::N])
 {
     size_t at = own_row(a, q.b, q.at, q.h), head = head_row(a, q.b, q.h);
+#pragma unroll
     for (int i = 0; i < P::R; i++) {
         real inv = 1 / r.sum[i], mean = r.sum_t[i] * inv;
+#pragma unroll
         for (int d = 0; d < P::N; d++) {
             o[i][d] *= inv;
             if (DUAL) ot[i][d] = ot[i][d] * inv - mean * o[i][d];
@@ -135,12 +147,13 @@ __device__ inline void forward_finish(const AttentionPass &a, const Queries<P> &
 
 /* grid: (tiles of queries, H, B) */
 template <class P, bool DUAL>
-__global__ void __launch_bounds__(SIDE *SIDE) forward_kernel(AttentionPass a)
+__global__ void __launch_bounds__(SIDE *SIDE, 1) forward_kernel(AttentionPass a)
 {
     Tiles m = tiles_in<P>(dynamic_shared<real>());
     Queries<P> q = queries_of_block<P>(a);
     Running<P> r;
     real o[P::R][P::N], ot[P::R][P::N], s[P::R][P::R], st[P::R][P::R], shrink[P::R];
+#pragma unroll
     for (int i = 0; i < P::R; i++) {
         r.top[i] = (real)-1e30; /* finite: -inf minus itself would be NaN */
         r.sum[i] = r.sum_t[i] = 0;

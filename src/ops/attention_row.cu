@@ -149,7 +149,7 @@ __device__ inline RowRange row_range(const RowSpan &s, int b, int m)
 
 /* grid: (parts, H, queries) */
 template <int VEC, int N>
-__global__ void __launch_bounds__(ROW_BLOCK) row_kernel(RowPass p, RowSpan span)
+__global__ void __launch_bounds__(ROW_BLOCK, 4) row_kernel(RowPass p, RowSpan span)
 {
     real *shared = dynamic_shared<real>(); /* (groups, 2 + D) */
     int part = (int)blockIdx.x, h = (int)blockIdx.y, query = (int)blockIdx.z;

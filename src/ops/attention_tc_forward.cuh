@@ -41,6 +41,7 @@ __device__ inline void weigh_scores(const TcPass &c, TcRunning<P> *r, float (*m)
                 }
             r->sum[u][half] = r->sum[u][half] * shrink + sum;
             if (P::DUAL) r->sum_t[half] = r->sum_t[half] * shrink + sum_t;
+            if (shrink == 1) continue; /* after the first tiles nearly always */
 #pragma unroll
             for (int j = 0; j < P::D / 8; j++)
 #pragma unroll

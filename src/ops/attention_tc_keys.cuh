@@ -85,7 +85,7 @@ __device__ inline void key_dots(float (*m)[P::N][4], float (*mt)[P::N][4], const
 {
     clear_mma<P::U, P::N>(m);
     if (P::DUAL) clear_mma<P::U, P::N>(mt);
-#pragma unroll
+#pragma unroll 2 /* all of them fetch ahead until registers run out */
     for (int k = 0; k < P::K; k++) {
         unsigned a[P::U][4], at[4], b[4];
 #pragma unroll

@@ -9,11 +9,11 @@
 
 enum { SIDE = 16 };
 
-/* For heads of up to WIDTH: tiles of as many rows as leave room for two blocks (float, D 64: 100 KB
- * of a multiprocessor's 227; double, D 256: 135 KB, one block). */
+/* For heads of up to WIDTH: tiles of as many rows as registers and shared memory hold (float, D 64:
+ * 100 KB of a multiprocessor's 227; double, D 256: 135 KB). */
 template <int WIDTH> struct Plain {
     static constexpr int bytes = WIDTH * (int)sizeof(real);
-    static constexpr int T = bytes <= 256 ? 64 : bytes <= 512 ? 32 : 16;
+    static constexpr int T = sizeof(real) == 4 && WIDTH <= 64 ? 64 : bytes <= 512 ? 32 : 16;
     static constexpr int R = T / SIDE, N = WIDTH / SIDE; /* rows and columns of a thread */
     static constexpr int ROW = WIDTH + 1, COL = T + 1;   /* distance of rows in shared memory */
     static constexpr size_t shared = sizeof(real) * (4 * T * ROW + 2 * T * COL);
@@ -60,9 +60,13 @@ __device__ inline void add_dots(real (*m)[P::R], const real *x, const real *y, i
     y += thread_col() * P::ROW;
     for (int d = 0; d < D; d++) {
         real a[P::R], b[P::R];
+#pragma unroll
         for (int i = 0; i < P::R; i++) a[i] = x[i * SIDE * P::ROW + d];
+#pragma unroll
         for (int j = 0; j < P::R; j++) b[j] = y[j * SIDE * P::ROW + d];
+#pragma unroll
         for (int i = 0; i < P::R; i++)
+#pragma unroll
             for (int j = 0; j < P::R; j++) m[i][j] += a[i] * b[j];
     }
 }
@@ -75,9 +79,12 @@ __device__ inline void add_weighed(real (*sum)[P::N], const real *m, const real 
     x += thread_col();
     for (int j = 0; j < n; j++) {
         real a[P::R];
+#pragma unroll
         for (int i = 0; i < P::R; i++) a[i] = m[i * SIDE * P::COL + j];
+#pragma unroll
         for (int d = 0; d < P::N; d++) {
             real b = x[j * P::ROW + d * SIDE];
+#pragma unroll
             for (int i = 0; i < P::R; i++) sum[i][d] += a[i] * b;
         }
     }
@@ -87,7 +94,9 @@ __device__ inline void add_weighed(real (*sum)[P::N], const real *m, const real 
 template <class P> __device__ inline void put_scores(real *to, const real (*m)[P::R])
 {
     to += thread_row() * P::COL + thread_col();
+#pragma unroll
     for (int i = 0; i < P::R; i++)
+#pragma unroll
         for (int j = 0; j < P::R; j++) to[i * SIDE * P::COL + j * SIDE] = m[i][j];
 }
 
@@ -96,9 +105,11 @@ template <class P>
 __device__ inline void store_rows(real *to, const real (*sum)[P::N], int n, int D, size_t step,
                                   real scale, bool add)
 {
+#pragma unroll
     for (int i = 0; i < P::R; i++) {
         int row = thread_row() + i * SIDE;
         if (row >= n) break;
+#pragma unroll
         for (int d = 0; d < P::N; d++) {
             int col = thread_col() + d * SIDE;
             if (col >= D) break;
