@@ -4,7 +4,6 @@
 
 #include <limits.h>
 #include <math.h>
-#include <omp.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -206,19 +205,16 @@ void ttt_model_describe(const ttt_model *m, ttt_model_info *info)
 /* --- readers ------------------------------------------------------------------------------------
  */
 
-/* From here to computing_end the calling thread has the backend, with the backend's number of
- * threads: OpenMP keeps that number per calling thread. Returns what it was. */
+/* From here to computing_end the calling thread has the backend. */
 static int computing_begin(ttt_model *m)
 {
     pthread_mutex_lock(&m->computing);
-    int before = omp_get_max_threads();
-    omp_set_num_threads(m->be->threads);
-    return before;
+    return backend_enter(m->be);
 }
 
 static void computing_end(ttt_model *m, int before)
 {
-    omp_set_num_threads(before);
+    backend_leave(m->be, before);
     pthread_mutex_unlock(&m->computing);
 }
 

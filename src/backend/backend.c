@@ -1,6 +1,7 @@
 /* The interface's one implementation: each call goes to the machine's table. */
 #include "backend/backend.h"
 
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,6 +39,20 @@ void backend_close(Backend *be)
     bf16_copies_free(be);
     be->machine->close(be);
     free(be);
+}
+
+int backend_enter(Backend *be)
+{
+    int before = omp_get_max_threads();
+    omp_set_num_threads(be->threads);
+    if (be->machine->enter) be->machine->enter(be);
+    return before;
+}
+
+void backend_leave(Backend *be, int before)
+{
+    (void)be;
+    omp_set_num_threads(before);
 }
 
 bool backend_bf16_emulated(const Backend *be)

@@ -44,6 +44,10 @@ typedef enum Trans { N_, T_ } Trans; /* as stored; transposed */
 
 int backend_open(Backend **out, const BackendOptions *options, Err *err);
 void backend_close(Backend *be); /* NULL is fine */
+/* A thread other than the one that opened the backend computes from enter to leave: OpenMP keeps a
+ * number of threads, and CUDA a device, for each. enter returns what leave sets again. */
+int backend_enter(Backend *be);
+void backend_leave(Backend *be, int before);
 /* Whether products in bfloat16 run in float32, for want of instructions for them. */
 bool backend_bf16_emulated(const Backend *be);
 

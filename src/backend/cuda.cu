@@ -20,6 +20,7 @@ extern const struct Ops ops_cuda;
 enum { LEAST_MAJOR = 8, NAME_LENGTH = 16, MOST_RETIRED = 256 };
 
 struct Cuda {
+    int device;
     cudaStream_t stream;
     int processors;
     char isa[NAME_LENGTH]; /* "sm_90" */
@@ -109,6 +110,7 @@ static int device_open(Backend *be, const BackendOptions *options, Err *err)
     int device;
     if (device_choose(&device, options->device, err) < 0) return -1;
     if (device_check(c, device, err) < 0) return -1;
+    c->device = device;
     cudaError_t status = cudaSetDevice(device);
     if (status == cudaSuccess)
         status = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking);
@@ -127,6 +129,11 @@ static void machine_close(Backend *be)
     if (c->stream) cudaStreamDestroy(c->stream);
     free(c);
     be->cuda = NULL;
+}
+
+static void machine_enter(Backend *be)
+{
+    if (!be->cuda->failed) cuda_note(be, "device", cudaSetDevice(be->cuda->device));
 }
 
 static int machine_open(Backend *be, const BackendOptions *options, Err *err)
@@ -157,6 +164,21 @@ int cuda_processors(const Backend *be)
     return be->cuda->processors;
 }
 
+static void out_of_memory(Backend *be, size_t bytes)
+{
+    struct Cuda *c = be->cuda;
+    size_t left = 0, all = 0;
+    if (c->failed) return;
+    (void)cudaGetLastError(); /* this one does not stick */
+    (void)cudaMemGetInfo(&left, &all);
+    c->failed = true;
+    err_set(&c->failure,
+            "the GPU's memory is full: %zu MB more were wanted and %zu of %zu MB are free; lower "
+            "training.activation_mb, training.global_batch_size / accum_steps or the batch, or end "
+            "what else uses it (`nvidia-smi`)",
+            bytes >> 20, left >> 20, all >> 20);
+}
+
 static void memory_count(struct Cuda *c, size_t more, size_t less)
 {
     c->taken += more - less;
@@ -177,7 +199,9 @@ void *cuda_grow(Backend *be, void *room, size_t *bytes, size_t wanted)
     }
     *bytes = 0;
     room = NULL;
-    cuda_note(be, "memory for scratch", cudaMalloc(&room, wanted));
+    cudaError_t status = cudaMalloc(&room, wanted);
+    if (status == cudaErrorMemoryAllocation) out_of_memory(be, wanted);
+    cuda_note(be, "memory for scratch", status);
     if (c->failed) return NULL;
     *bytes = wanted;
     memory_count(c, wanted, 0);
@@ -197,21 +221,6 @@ static size_t memory_left(Backend *be)
     size_t left = 0, all = 0;
     cuda_note(be, "memory", cudaMemGetInfo(&left, &all));
     return left;
-}
-
-static void out_of_memory(Backend *be, size_t bytes)
-{
-    struct Cuda *c = be->cuda;
-    size_t left = 0, all = 0;
-    if (c->failed) return;
-    (void)cudaGetLastError(); /* this one does not stick */
-    (void)cudaMemGetInfo(&left, &all);
-    c->failed = true;
-    err_set(&c->failure,
-            "the GPU's memory is full: %zu MB more were wanted and %zu of %zu MB are free; lower "
-            "training.activation_mb, training.global_batch_size / accum_steps or the batch, or end "
-            "what else uses it (`nvidia-smi`)",
-            bytes >> 20, left >> 20, all >> 20);
 }
 
 static void *memory_alloc(Backend *be, size_t bytes, bool shared)
@@ -247,20 +256,22 @@ static void memory_zero(Backend *be, void *p, size_t bytes)
     cuda_note(be, "clearing memory", cudaMemsetAsync(p, 0, bytes, be->cuda->stream));
 }
 
-/* Of places that overlap as well: downwards in pieces that do not. */
+static void copy(Backend *be, void *to, const void *from, size_t bytes)
+{
+    cuda_note(be, "copying",
+              cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, be->cuda->stream));
+}
+
+/* Places that overlap go by way of scratch: rows that move a little would else be many copies. */
 static void memory_copy(Backend *be, void *to, const void *from, size_t bytes)
 {
-    char *t = (char *)to;
-    const char *f = (const char *)from;
+    const char *t = (const char *)to, *f = (const char *)from;
     size_t gap = t > f ? (size_t)(t - f) : (size_t)(f - t);
     if (cuda_failed(be) || bytes == 0 || gap == 0) return;
-    size_t piece = gap < bytes ? gap : bytes;
-    for (size_t done = 0, n; done < bytes; done += n) {
-        n = bytes - done < piece ? bytes - done : piece;
-        size_t at = t > f ? bytes - done - n : done;
-        cuda_note(be, "copying",
-                  cudaMemcpyAsync(t + at, f + at, n, cudaMemcpyDeviceToDevice, be->cuda->stream));
-    }
+    void *between = gap < bytes ? cuda_scratch(be, bytes) : NULL;
+    if (cuda_failed(be)) return;
+    if (between) copy(be, between, from, bytes);
+    copy(be, to, between ? between : from, bytes);
 }
 
 /* From memory that is not pinned CUDA takes a copy before it returns. */
@@ -351,6 +362,7 @@ static const Machine machine_cuda = {.own_memory = true,
                                      .span_rows = 8192,
                                      .open = machine_open,
                                      .close = machine_close,
+                                     .enter = machine_enter,
                                      .alloc = memory_alloc,
                                      .free = memory_free,
                                      .zero = memory_zero,

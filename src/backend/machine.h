@@ -14,6 +14,7 @@ typedef struct Machine {
      * left. */
     int (*open)(Backend *be, const BackendOptions *options, Err *err);
     void (*close)(Backend *be);
+    void (*enter)(Backend *be); /* see backend_enter; NULL: nothing to do */
     /* Zeroed, aligned to 64 bytes or more. shared: the host may read and write it too (tests). */
     void *(*alloc)(Backend *be, size_t bytes, bool shared);
     void (*free)(Backend *be, void *p, size_t bytes);

@@ -72,6 +72,13 @@ static int launcher_take(SlurmLaunch *l, Err *err)
     return node ? err_wrap(err, "hydra.launcher") : err_set(err, "hydra.launcher is not there");
 }
 
+static bool computes_on_gpu(const HyConfig *master)
+{
+    const HyNode *backend = hy_find(master->all, "backend.backend");
+    if (!backend || backend->kind != HY_TEXT) return false;
+    return strcmp(backend->text, "gpu") == 0 || strcmp(backend->text, "cuda") == 0;
+}
+
 int slurm_launch_open(SlurmLaunch *l, HyConfig *master, const char *dir, long n,
                       const TrainOptions *options, Err *err)
 {
@@ -90,7 +97,7 @@ int slurm_launch_open(SlurmLaunch *l, HyConfig *master, const char *dir, long n,
     if (l->options.threads == 0)
         l->options.threads = (int)slurm_count(l->launcher, "cpus_per_task");
     const char *note = slurm_note(a, l->launcher);
-    if (note) log_info("ttt train: %s", note);
+    if (note && !computes_on_gpu(master)) log_info("ttt train: %s", note);
     return 0;
 }
 

@@ -12,7 +12,7 @@
 
 enum { MAX_KEYS = 64 };
 
-#define IDLE_GPU "asks Slurm for GPUs, which this program leaves idle: it computes on CPUs"
+#define IDLE_GPU "asks Slurm for GPUs, which stay idle: add backend=gpu to compute on them"
 
 static const char one_process[] =
     "one run is one process on one machine here: leave it at 1, give that process more with "
