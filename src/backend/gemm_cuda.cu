@@ -208,28 +208,54 @@ static Plan *plan_for(Backend *be, CudaGemm *c, const Shape *shape)
 
 /* ------------------------------------------------------------------------------ operands */
 
-/* Matrices of (rows, cols), rows ld and matrices step apart, packed. A thread takes one pair of a
- * row's neighbours; a warp reads 256 bytes in a piece. */
+/* Eight neighbours of a row: two loads of 16 bytes of float, one store of 16. */
+enum { EIGHT = 8 };
+struct alignas(EIGHT / 2 * sizeof(real)) Half {
+    real x[EIGHT / 2];
+};
+struct alignas(EIGHT * sizeof(__nv_bfloat16)) Rounding {
+    __nv_bfloat16 x[EIGHT];
+};
+
+/* Matrices of (rows, cols), rows ld and matrices step apart, packed; grid: (, matrices). A thread
+ * takes `EACH` neighbours of a row, EIGHT as above or one. */
+template <int EACH>
 static __global__ void round_rows(__nv_bfloat16 *to, const real *x, int64_t rows, int cols, int ld,
                                   int64_t step)
 {
-    int64_t pairs = (cols + 1) / 2, each = rows * pairs;
-    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= each) return;
-    int64_t row = i / pairs;
-    int col = (int)(i % pairs) * 2;
+    int64_t groups = cols / EACH, i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= rows * groups) return;
+    int64_t row = i / groups, col = i % groups * EACH;
     const real *from = x + (int64_t)blockIdx.y * step + row * ld + col;
     __nv_bfloat16 *out = to + ((int64_t)blockIdx.y * rows + row) * cols + col;
-    out[0] = __float2bfloat16_rn((float)from[0]);
-    if (col + 1 < cols) out[1] = __float2bfloat16_rn((float)from[1]);
+    if (EACH == 1) {
+        *out = __float2bfloat16_rn((float)*from);
+        return;
+    }
+    Half low = reinterpret_cast<const Half *>(from)[0],
+         high = reinterpret_cast<const Half *>(from)[1];
+    Rounding r;
+    for (int j = 0; j < EIGHT / 2; j++) {
+        r.x[j] = __float2bfloat16_rn((float)low.x[j]);
+        r.x[EIGHT / 2 + j] = __float2bfloat16_rn((float)high.x[j]);
+    }
+    *reinterpret_cast<Rounding *>(out) = r;
+}
+
+static bool whole_eights(const void *to, const real *x, int cols, int ld, int64_t step)
+{
+    return cols % EIGHT == 0 && ld % (EIGHT / 2) == 0 && step % (EIGHT / 2) == 0 &&
+           (uintptr_t)to % alignof(Rounding) == 0 && (uintptr_t)x % alignof(Half) == 0;
 }
 
 static void round_matrices(Backend *be, uint16_t *to, const real *x, int64_t rows, int cols, int ld,
                            int64_t step, int count)
 {
-    int64_t pairs = rows * ((cols + 1) / 2);
-    launch(be, round_rows, dim3((unsigned)((pairs + BLOCK - 1) / BLOCK), (unsigned)count),
-           dim3(BLOCK), 0, (__nv_bfloat16 *)to, x, rows, cols, ld, step);
+    bool eights = whole_eights(to, x, cols, ld, step);
+    int64_t threads = rows * (eights ? cols / EIGHT : cols);
+    launch(be, eights ? round_rows<EIGHT> : round_rows<1>,
+           dim3((unsigned)((threads + BLOCK - 1) / BLOCK), (unsigned)count), dim3(BLOCK), 0,
+           (__nv_bfloat16 *)to, x, rows, cols, ld, step);
 }
 
 /* As one matrix of long rows. */
@@ -237,9 +263,12 @@ void cuda_round_bf16(Backend *be, uint16_t *to, const real *x, size_t n)
 {
     enum { COLUMNS = 1 << 20 };
     int64_t rows = (int64_t)(n / COLUMNS);
-    int rest = (int)(n % COLUMNS);
+    size_t done = (size_t)rows * COLUMNS, eights = (n - done) / EIGHT * EIGHT;
+    int rest = (int)(n - done - eights);
     if (rows) round_matrices(be, to, x, rows, COLUMNS, COLUMNS, 0, 1);
-    if (rest) round_matrices(be, to + n - (size_t)rest, x + n - (size_t)rest, 1, rest, rest, 0, 1);
+    if (eights) round_matrices(be, to + done, x + done, 1, (int)eights, (int)eights, 0, 1);
+    done += eights;
+    if (rest) round_matrices(be, to + done, x + done, 1, rest, rest, 0, 1);
 }
 
 typedef struct Operand {
