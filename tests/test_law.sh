@@ -8,11 +8,15 @@ copy=$(mktemp -d "${TMPDIR:-/tmp}/ttt-law.XXXXXX")
 trap 'rm -rf "$copy"' EXIT
 failed=0
 
+mkdir "$copy/tests"
+cp -r "$root/src" "$root/include" "$copy"
+for part in "$root"/tests/*; do
+    [ "${part##*/}" = fixtures ] || cp -r "$part" "$copy/tests"
+done
+
 # breach FILE TEXT WORDS: with TEXT added to FILE the check fails and says WORDS of FILE.
 breach() {
     local file=$1 text=$2 words=$3 said
-    rm -rf "${copy:?}"/*
-    cp -r "$root/src" "$root/include" "$root/tests" "$copy"
     printf '%b\n' "$text" >>"$copy/$file"
     if said=$("$check" "$copy" 2>/dev/null); then
         echo "not noticed: $file with ${text:0:60}"
@@ -21,6 +25,7 @@ breach() {
         echo "not named: $file: $words"
         failed=1
     fi
+    cp "$root/$file" "$copy/$file"
 }
 
 long_function="int f(void)\n{\n$(printf ';\\n%.0s' {1..101})}"
@@ -52,5 +57,6 @@ breach src/base/log.c 'static char *names[3] = {0};' 'a mutable global'
 breach src/base/log.c 'unsigned long last_seen = 0;' 'a mutable global'
 breach src/base/log.c "$(printf '#define M%d(x) x\\n' {1..15})" 'function-like macros'
 
+"$check" "$copy" >/dev/null || { echo "the copy did not heal"; failed=1; }
 "$check" "$root" || failed=1
 exit $failed
