@@ -59,11 +59,13 @@ typedef struct Arguments {
 
 static int results_give(const Arguments *a, json_t *json, Err *err)
 {
-    if (a->json) {
+    bool made = json != NULL; /* jansson makes nothing of text that is not UTF-8 */
+    if (a->json && made) {
         json_dumpf(json, stdout, JSON_INDENT(1));
         putchar('\n');
     }
     json_decref(json);
+    if (!made) return err_set(err, "the results cannot be told as JSON: leave --json out");
     if (fflush(stdout) != 0 || ferror(stdout))
         return err_errno(err, "cannot write the results to standard output");
     return 0;
