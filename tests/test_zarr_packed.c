@@ -121,31 +121,6 @@ static int32_t stored_id(int64_t i)
     return i == STRAY_AT ? STRAY : id_below(i, VOCAB);
 }
 
-static void write_ids(const char *dir, const char *type, const char *codecs, int64_t chunk,
-                      int64_t shard)
-{
-    char path[600];
-    Err err;
-    ZarrWriter *writer;
-    ZarrMeta m = {.format = 3,
-                  .chunk = shard,
-                  .inner = chunk,
-                  .sharded = chunk != shard,
-                  .index_crc = true,
-                  .key_prefix = true,
-                  .separator = '/'};
-    assert_true(int_type_find(&m.type, type));
-    assert_int_equal(chain_parse(&m.chain, codecs, m.type.size, &err), 0);
-    snprintf(path, sizeof path, "%.500s/train", dir);
-    assert_int_equal(zarr_writer_open(&writer, &m, path, 1, &err), 0);
-    for (int64_t i = 0; i < LENGTH; i++) {
-        int32_t id = stored_id(i);
-        assert_int_equal(zarr_writer_add(writer, &id, 1, &err), 1);
-    }
-    assert_int_equal(zarr_writer_finish(writer, &err), 0);
-    zarr_writer_close(writer);
-}
-
 /* In no order, so that units come from the cache; the stray value stays outside what is read. */
 static void check_scattered(ZarrArray *a, int32_t limit)
 {
@@ -175,21 +150,20 @@ static void check_stray(ZarrArray *a, const char *file)
 static void arrays_with_a_stray_id(void **state)
 {
     static const struct {
-        const char *type, *codecs;
-        int64_t chunk, shard;
-        const char *file; /* of the stray id */
-    } layouts[] = {{"int32", "blosc:zstd:3:shuffle", 300001, 300001, "c/0"},
-                   {"int32", "blosc:zstd:3:shuffle", 8192, 8192, "c/18"},
-                   {"uint32", "blosc:zstd:3:shuffle", 8192, 1 << 16, "c/2"},
-                   {"int32", "blosc:lz4:5:shuffle+crc32c", 4096, 1 << 16, "c/2"},
-                   {"int64", "zstd:1", 10000, 10000, "c/15"},
-                   {"int32", "blosc:zstd:3:bitshuffle", 100000, 100000, "c/1"}};
+        const char *array; /* TYPE CHUNK SHARD CODECS */
+        const char *file;  /* of the stray id */
+    } layouts[] = {{"int32 300001 300001 blosc:zstd:3:shuffle", "c/0"},
+                   {"int32 8192 8192 blosc:zstd:3:shuffle", "c/18"},
+                   {"uint32 8192 65536 blosc:zstd:3:shuffle", "c/2"},
+                   {"int32 4096 65536 blosc:lz4:5:shuffle+crc32c", "c/2"},
+                   {"int64 10000 10000 zstd:1", "c/15"},
+                   {"int32 100000 100000 blosc:zstd:3:bitshuffle", "c/1"}};
     const Fixture *f = *state;
     for (int k = 0; k < ARRAY_LEN(layouts); k++) {
         char dir[600], array[700];
         snprintf(dir, sizeof dir, "%s/%d", f->dir, k);
         snprintf(array, sizeof array, "%.500s/train", dir);
-        write_ids(dir, layouts[k].type, layouts[k].codecs, layouts[k].chunk, layouts[k].shard);
+        write_ids(dir, layouts[k].array, LENGTH, 1, stored_id);
         for (int wide = 0; wide < 2; wide++) {
             ZarrArray *a;
             Err err;
@@ -209,7 +183,7 @@ static void more_fits_into_the_cache(void **state)
     char array[600];
     Err err;
     ZarrArray *a;
-    write_ids(f->dir, "int32", "blosc:zstd:3:shuffle", 1024, 1024);
+    write_ids(f->dir, "int32 1024 1024 blosc:zstd:3:shuffle", LENGTH, 1, stored_id);
     snprintf(array, sizeof array, "%.500s/train", f->dir);
     assert_int_equal(zarr_array_open(&a, array, 1 << 18, &err), 0);
     assert_int_equal(zarr_array_cached(a, INT32_MAX), (1 << 18) / 4);

@@ -60,8 +60,9 @@ static inline int32_t token_of(int64_t i)
     return (int32_t)(((uint64_t)i * 2654435761u >> 5) % 60000);
 }
 
-/* layout: "TYPE CHUNK SHARD CODECS", for an array of n tokens at DIR/train. */
-static inline void write_array(const char *dir, const char *layout, int64_t n, int threads)
+/* layout: "TYPE CHUNK SHARD CODECS", for an array at DIR/train of n ids, the i-th id_at(i). */
+static inline void write_ids(const char *dir, const char *layout, int64_t n, int threads,
+                             int32_t (*id_at)(int64_t i))
 {
     char type[16], codecs[64], path[600];
     long long chunk, shard;
@@ -80,11 +81,16 @@ static inline void write_array(const char *dir, const char *layout, int64_t n, i
     snprintf(path, sizeof path, "%.500s/train", dir);
     assert_int_equal(zarr_writer_open(&writer, &m, path, threads, &err), 0);
     for (int64_t i = 0; i < n; i++) {
-        int32_t id = token_of(i);
+        int32_t id = id_at(i);
         assert_int_equal(zarr_writer_add(writer, &id, 1, &err), 1);
     }
     assert_int_equal(zarr_writer_finish(writer, &err), 0);
     zarr_writer_close(writer);
+}
+
+static inline void write_array(const char *dir, const char *layout, int64_t n, int threads)
+{
+    write_ids(dir, layout, n, threads, token_of);
 }
 
 #endif

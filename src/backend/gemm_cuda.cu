@@ -331,8 +331,8 @@ static Operand rounded(Backend *be, CudaGemm *c, const real *x, int rows, int co
     if (!r) {
         round_matrices(be, (uint16_t *)(c->room + wanted.at), x, rows, cols, ld, wanted.step,
                        wanted.count);
+        c->rounded[c->n_rounded] = wanted;
         r = &c->rounded[c->n_rounded++];
-        c->rounded[c->n_rounded - 1] = wanted;
         c->room_used += rounded_bytes(rows, cols, wanted.step, count);
     }
     return (Operand){c->room + r->at, cols, step ? (int64_t)rows * cols : 0};

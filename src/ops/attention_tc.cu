@@ -11,13 +11,13 @@
  * instructions, is published with on this GPU (arXiv 2407.08608). Not yet run.
  *
  *                         registers  shared KB  blocks/SM  products         GFLOP  us
- *   forward      D 64       236        48         2        2                 26     74
+ *   forward      D 64       234        48         2        2                 26     74
  *     tangents              240        80         2        4, own keys 6     53    152
- *   forward      D 128      247        64         2
+ *   forward      D 128      255        64         2
  *     tangents              255        96         2
  *   queries      D 64       239        64         2        3                 39    110
  *     dual                  233        96         2        6, own keys 9     80    228
- *   queries      D 128      252        96         2
+ *   queries      D 128      247        96         2
  *     dual                  255       128         1
  *   keys         D 64       246        66         2        4                 52    147
  *     dual, past            245        98         2        8                 97    276

@@ -156,4 +156,21 @@ __device__ inline void hide_scores(const TcPass &c, const QueryBlock &q, KeyTile
         }
 }
 
+template <class P> __device__ inline Bits *stage_of(Bits *stages, const QueryBlock &q, int i)
+{
+    return stages + (i - q.tile) % 2 * P::STAGE;
+}
+
+/* Waits for tile i of the block's part, whose copy the tile before has begun, and begins that of
+ * the next into the other stage, which all threads have left. */
+template <class P>
+__device__ inline KeyTile tile_arrives(const TcPass &c, const QueryBlock &q, Bits *stages, int i)
+{
+    cp_async_wait<0>();
+    __syncthreads();
+    if (i + 1 < q.tiles)
+        copy_keys<P>(c, stage_of<P>(stages, q, i + 1), q, tile_of_block<P>(c, q, i + 1));
+    return tile_of_block<P>(c, q, i);
+}
+
 #endif

@@ -109,13 +109,8 @@ __device__ inline void queries_tiles(const TcPass &c, const QueryBlock &q, Bits 
     TcKnown<P> known = known_of_block<P>(c, q);
 #pragma unroll 1
     for (int i = q.tile; i < q.tiles; i++) {
-        cp_async_wait<0>();
-        __syncthreads();
-        KeyTile t = tile_of_block<P>(c, q, i);
-        const Bits *stage = stages + (i - q.tile) % 2 * P::STAGE;
-        if (i + 1 < q.tiles)
-            copy_keys<P>(c, stages + (i + 1 - q.tile) % 2 * P::STAGE, q,
-                         tile_of_block<P>(c, q, i + 1));
+        KeyTile t = tile_arrives<P>(c, q, stages, i);
+        const Bits *stage = stage_of<P>(stages, q, i);
         bool full = tile_is_full<P>(c, q, t);
 #pragma unroll 1
         for (int row = 0; row < t.n; row += STEP<P>)
