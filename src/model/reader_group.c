@@ -80,7 +80,7 @@ static void group_recognise(const Group *g)
     bool same = room->n_together == g->n;
     for (int b = 0; same && b < g->n; b++) same = room->together[b] == g->r[b]->memory;
     if (same) return;
-    reader_room_forget(g->r[0]->m);
+    repeat_forget(g->r[0]->m->be, &room->repeat);
     room->n_together = g->n;
     for (int b = 0; b < g->n; b++) room->together[b] = g->r[b]->memory;
 }

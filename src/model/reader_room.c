@@ -19,6 +19,20 @@ static StepArrays step_arrays(void *block, int streams)
     return a;
 }
 
+static size_t chunk_bytes(int rows)
+{
+    return sizeof(double) + 2 * (size_t)rows * sizeof(int32_t);
+}
+
+static ChunkArrays chunk_arrays(void *block, int rows)
+{
+    ChunkArrays a = {.lr = block};
+    if (!block) return a;
+    a.ids = (int32_t *)(void *)(a.lr + 1);
+    a.targets = a.ids + rows;
+    return a;
+}
+
 static void room_layout(ReaderRoom *room, const Model *m)
 {
     const ModelConfig *c = &m->cfg.model;
@@ -30,20 +44,26 @@ static void room_layout(ReaderRoom *room, const Model *m)
     room->rope = arena_take(&a, rows * C / (size_t)c->num_attention_heads);
     room->next = arena_take(&a, m->inner.size);
     room->g = arena_take(&a, m->inner.size);
-    room->norm = arena_take(&a, 1);
+    room->report = room->tail.nll = arena_take(&a, rows + 1);
+    if (a.base) room->norm = room->report + m->cfg.model.mini_batch_size;
     room->hidden = arena_take(&a, S * C);
     room->logits = arena_take(&a, S * (size_t)c->output_size);
-    room->ids = arena_take_ids(&a, rows);
+    room->chunk = chunk_arrays(arena_take(&a, reals_for(chunk_bytes(room->rows))), room->rows);
     room->scalar = arena_take_doubles(&a, 1);
     room->step = step_arrays(arena_take(&a, reals_for(step_bytes(room->streams))), room->streams);
     room->elements = a.used;
 }
 
-void reader_room_forget(Model *m)
+void reader_room_forget(Model *m, const real *memory)
 {
-    if (!m->room) return;
-    repeat_forget(m->be, &m->room->repeat);
-    m->room->n_together = 0;
+    ReaderRoom *room = m->room;
+    if (!room) return;
+    bool together = !memory;
+    for (int b = 0; b < room->n_together; b++) together = together || room->together[b] == memory;
+    reader_records_forget(m, memory);
+    if (!together) return;
+    repeat_forget(m->be, &room->repeat);
+    room->n_together = 0;
 }
 
 void room_step_upload(const Model *m)
@@ -52,26 +72,27 @@ void room_step_upload(const Model *m)
     backend_upload_bytes(m->be, room->step.shift, room->staged.shift, step_bytes(room->streams));
 }
 
+void room_chunk_upload(const Model *m)
+{
+    ReaderRoom *room = m->room;
+    backend_upload_bytes(m->be, room->chunk.lr, room->staged_chunk.lr, chunk_bytes(room->rows));
+}
+
 void reader_room_free(Model *m)
 {
     ReaderRoom *room = m->room;
     if (!room) return;
-    reader_room_forget(m);
+    reader_room_forget(m, NULL);
     backend_free(m->be, room->memory, room->elements);
     free(room->lead.acts);
     free(room->tail.acts);
     free(room->host);
     free(room->staged.shift);
+    free(room->staged_chunk.lr);
     free(room->fast);
     free(room->together);
     free(room);
     m->room = NULL;
-}
-
-const int32_t *room_ids(const Model *m, const int32_t *host, int n)
-{
-    backend_upload_ids(m->be, m->room->ids, host, (size_t)n);
-    return m->room->ids;
 }
 
 ReaderRoom *reader_room(Model *m, int streams)
@@ -86,13 +107,14 @@ ReaderRoom *reader_room(Model *m, int streams)
     room->rows = chunk > streams ? chunk : streams;
     room->lead.acts = calloc(layers + 1, sizeof *room->lead.acts);
     room->tail.acts = calloc(layers + 1, sizeof *room->tail.acts);
-    size_t V = (size_t)m->cfg.model.output_size, most = (size_t)room->rows;
+    size_t V = (size_t)m->cfg.model.output_size, most = (size_t)room->rows + 1;
     room->host = malloc((most > V ? most : V) * sizeof *room->host);
     room->staged = step_arrays(calloc(1, step_bytes(streams)), streams);
+    room->staged_chunk = chunk_arrays(calloc(1, chunk_bytes(room->rows)), room->rows);
     room->fast = calloc((size_t)streams, sizeof *room->fast);
     room->together = calloc((size_t)streams, sizeof *room->together);
-    CHECK(room->lead.acts && room->tail.acts && room->host && room->staged.shift && room->fast &&
-              room->together,
+    CHECK(room->lead.acts && room->tail.acts && room->host && room->staged.shift &&
+              room->staged_chunk.lr && room->fast && room->together,
           "out of memory");
     room_layout(room, m);
     room->memory = backend_alloc(m->be, room->elements);

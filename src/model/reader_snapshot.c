@@ -5,11 +5,6 @@
 
 #include "model/reader_state.h"
 
-static int64_t rows_held(const Reader *r)
-{
-    return r->counters.tokens - r->kv_base;
-}
-
 static ReaderArray *add_array(ReaderSnapshot *s, const char *name, const void *data, int n_dims,
                               int64_t d0, int64_t d1, int64_t d2)
 {
@@ -42,8 +37,10 @@ static void snapshot_fast(const Reader *r, ReaderSnapshot *s, Storage *store, re
 
 int reader_snapshot(const Reader *r, ReaderSnapshot *s, Err *err)
 {
-    int64_t C = r->m->cfg.model.hidden_size, L = r->kv.n_layers, rows = rows_held(r);
+    int64_t C = r->m->cfg.model.hidden_size, L = r->kv.n_layers;
+    int64_t past = reader_past_rows(r), rows = past + r->fill;
     size_t layer = (size_t)(rows * C);
+    size_t from = (size_t)((r->counters.tokens - rows - r->kv_base) * C);
     size_t numbers = r->m->inner.size + 2 * (size_t)L * layer + (size_t)((r->fill + 1) * C);
     Storage *store = calloc(1, sizeof *store);
     CHECK(store, "out of memory");
@@ -56,10 +53,10 @@ int reader_snapshot(const Reader *r, ReaderSnapshot *s, Err *err)
     snapshot_fast(r, s, store, &at);
     add_array(s, "window/k", at, 3, L, rows, C);
     for (int l = 0; l < L; l++, at += layer)
-        backend_download(r->m->be, at, r->kv.layer[l].k, layer);
+        backend_download(r->m->be, at, r->kv.layer[l].k + from, layer);
     add_array(s, "window/v", at, 3, L, rows, C);
     for (int l = 0; l < L; l++, at += layer)
-        backend_download(r->m->be, at, r->kv.layer[l].v, layer);
+        backend_download(r->m->be, at, r->kv.layer[l].v + from, layer);
     add_array(s, "chunk/input", at, 2, r->fill, C, 0);
     backend_download(r->m->be, at, r->x, (size_t)(r->fill * C));
     at += r->fill * C;
@@ -137,24 +134,25 @@ int reader_restore(Reader *r, const ReaderSnapshot *s, Err *err)
     if (!t) return -1;
     int64_t rows = k->shape[1], past = s->counters.tokens - fill;
     if (r->history >= 0 && past > r->history) past = r->history;
-    if (fill < 0 || fill > r->chunk || past < 0 || rows != past + fill || rows > r->kv.rows ||
+    bool whole = fill >= 0 && (s->counters.tokens - fill) % r->chunk == 0; /* chunks before */
+    if (!whole || fill > r->chunk || past < 0 || rows != past + fill || rows > r->kv.rows ||
         !t->integer)
         return err_set(err, "its counters and arrays contradict each other");
     TRY(check_ids(r, t->data, fill, err));
     TRY(restore_fast(r, s, false, err));
     TRY(restore_fast(r, s, true, err));
     reader_fast_changed(r);
+    r->counters = s->counters;
+    r->fill = (int)fill;
+    size_t to = (size_t)(reader_window_place(r) * C);
     for (int l = 0; l < L; l++) {
         size_t n = (size_t)(rows * C), from = (size_t)l * n;
-        backend_upload(r->m->be, r->kv.layer[l].k, (const real *)k->data + from, n);
-        backend_upload(r->m->be, r->kv.layer[l].v, (const real *)v->data + from, n);
+        backend_upload(r->m->be, r->kv.layer[l].k + to, (const real *)k->data + from, n);
+        backend_upload(r->m->be, r->kv.layer[l].v + to, (const real *)v->data + from, n);
     }
     backend_upload(r->m->be, r->x, x->data, (size_t)(fill * C));
     backend_upload(r->m->be, r->last_hidden, h->data, (size_t)C);
     memcpy(r->tokens, t->data, (size_t)fill * sizeof *r->tokens);
-    r->counters = s->counters;
-    r->fill = (int)fill;
-    r->kv_base = s->counters.tokens - rows;
     r->logits_known = false;
     return 0;
 }

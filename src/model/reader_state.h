@@ -1,5 +1,5 @@
-/* Inside of a reader: shared by reader.c (reading), reader_room.c, reader_group.c (several at once)
- * and reader_snapshot.c (saving). */
+/* Inside of a reader: shared by reader.c (reading), reader_chunk.c (the passes), reader_record.c
+ * and reader_room.c, reader_group.c (several at once) and reader_snapshot.c (saving). */
 #ifndef TTT_MODEL_READER_STATE_H
 #define TTT_MODEL_READER_STATE_H
 
@@ -15,6 +15,27 @@ typedef struct StepArrays {
     int32_t *ids;
 } StepArrays;
 
+/* Of one chunk, in one block of bytes likewise. */
+typedef struct ChunkArrays {
+    double *lr;             /* (1): the inner learning rate */
+    int32_t *ids, *targets; /* (rows) */
+} ChunkArrays;
+
+/* What the operations of a whole chunk depend on, beside the room. */
+typedef struct ChunkKey {
+    const real *memory; /* of the reader */
+    int first;          /* row of the window that the chunk begins at */
+    bool append, learn; /* its rows come with it; an inner step is taken */
+} ChunkKey;
+
+/* A chunk's operations, kept: see reader_record.c. */
+enum { CHUNK_RECORDS = 64 };
+typedef struct ChunkRecord {
+    ChunkKey key;
+    int64_t used;  /* last, in chunks run in this room */
+    Repeat repeat; /* no runs: the place is free */
+} ChunkRecord;
+
 /* What a pass needs only while it runs. Readers of a model take turns and share it. */
 typedef struct ReaderRoom {
     int rows;    /* of a span: a chunk, or one of each stream */
@@ -24,30 +45,36 @@ typedef struct ReaderRoom {
     Lead lead;
     Tail tail;
     BlockScratch scratch;
-    real *rope;        /* (rows, D/2, 2) */
-    real *next, *g;    /* (P): an inner step's result, its gradient */
-    real *norm;        /* (1) */
-    real *hidden;      /* (streams, C) */
-    real *logits;      /* (streams, V) */
-    int32_t *ids;      /* (rows): inputs, or targets, of the rows at hand */
-    StepArrays step;   /* of the streams that go on together */
-    StepArrays staged; /* the same, host */
-    ptrdiff_t *fast;   /* (streams), host: distances of adapted weights */
-    real **together;   /* (streams), host: memory of the readers that `repeat` is of */
+    real *rope;               /* (rows, D/2, 2) */
+    real *next, *g;           /* (P): an inner step's result, its gradient */
+    real *report;             /* (rows + 1): a chunk's nll and, behind them, its gradient's norm */
+    real *norm;               /* there */
+    real *hidden;             /* (streams, C) */
+    real *logits;             /* (streams, V) */
+    ChunkArrays chunk;        /* of the rows at hand */
+    ChunkArrays staged_chunk; /* the same, host */
+    StepArrays step;          /* of the streams that go on together */
+    StepArrays staged;        /* the same, host */
+    ptrdiff_t *fast;          /* (streams), host: distances of adapted weights */
+    real **together;          /* (streams), host: memory of the readers that `repeat` is of */
     int n_together;
     Repeat repeat;  /* of their step's passes */
     real *x;        /* what those left: the tail's input; its output is the tail's hidden */
-    double *scalar; /* (1): an inner learning rate, or a log-sum-exp */
-    real *host;     /* (rows or V, the larger), host: the rows' nll, or logits */
+    double *scalar; /* (1): a log-sum-exp */
+    real *host;     /* (rows + 1 or V, the larger), host: a report, or logits */
+    ChunkRecord record[CHUNK_RECORDS];
+    int64_t chunks_run;
 } ReaderRoom;
 
-/* Ids of a pass into the room; good until the next ones. */
-const int32_t *room_ids(const Model *m, const int32_t *host, int n);
-
-/* `staged` to `step`. */
+/* `staged` to `step`, `staged_chunk` to `chunk`. */
 void room_step_upload(const Model *m);
-/* After this the memory of readers may go away. */
-void reader_room_forget(Model *m);
+void room_chunk_upload(const Model *m);
+/* After this the reader's memory may go away; NULL: that of all. */
+void reader_room_forget(Model *m, const real *memory);
+
+/* The record, or the place for one, of chunks like this; NULL: places are taken. */
+Repeat *reader_record(Model *m, const ChunkKey *key);
+void reader_records_forget(Model *m, const real *memory);
 
 /* The model's room, with at least this many streams' places; NULL is never returned. */
 ReaderRoom *reader_room(Model *m, int streams);
@@ -76,6 +103,18 @@ struct Reader {
 
 /* After `fast` has changed: copies that products read follow it. */
 void reader_fast_changed(Reader *r);
+/* Rows of the window's room. */
+int64_t reader_window_rows(const Reader *r);
+/* Rows that the chunk at hand can look back on. */
+int64_t reader_past_rows(const Reader *r);
+/* The chunk, with so much past, is put at a place where chunks begin; returns the past's row. */
+int64_t reader_window_place(Reader *r);
+/* n more rows of the unfinished chunk, which has room for them. */
+void reader_append_rows(Reader *r, const int32_t *tokens, int n);
+/* Scores of tokens[1..n) from the n rows just appended. */
+void reader_score_rows(Reader *r, const int32_t *tokens, int n, double *nll);
+/* tokens: a chunk's inputs and, behind them, its last target. nll: of tokens[1..chunk], or NULL. */
+int reader_read_chunk(Reader *r, const int32_t *tokens, double *nll, Err *err);
 /* Learns from a full chunk, now that its last target is known. */
 int reader_learn_pieces(Reader *r, int32_t next_token, Err *err);
 /* Whether these tokens can be fed. */

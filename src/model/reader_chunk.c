@@ -1,0 +1,277 @@
+/* Rows of a chunk through the model, and what a whole chunk ends with: losses, the inner step, and
+ * the window's move on. A whole chunk is one row of operations without a look at any of their
+ * results, so that a machine that records can repeat them as one (reader_record.c); then losses and
+ * the gradient's norm come to the host together, and the step's result is taken over if both are
+ * finite. */
+#include <math.h>
+#include <string.h>
+
+#include "base/mem.h" // defines: time_now
+#include "model/reader_state.h"
+
+/* ------------------------------------------------------------------------------ the window */
+
+enum { MOVED_PER_TOKEN = 2, MOST_STARTS = 16 };
+
+static int64_t whole_chunks(const Reader *r, int64_t rows)
+{
+    return (rows + r->chunk - 1) / r->chunk * r->chunk;
+}
+
+/* Chunks begin at rows that are multiples of their length. Behind the rows that a chunk looks back
+ * on there is room for several, so that rows move to the front only once in so many: for a token
+ * MOVED_PER_TOKEN rows move, each there and back once through memory, and half a window more is
+ * taken at most. A 125m model with 8,192 rows and chunks of 1,024 moves 151 MB a chunk for 226 MB
+ * more, instead of 604 MB. Short chunks move more, for the sake of few places to begin at. */
+int64_t reader_window_rows(const Reader *r)
+{
+    if (r->history < 0) return r->m->cfg.model.seq_len;
+    int64_t past = whole_chunks(r, r->history), by = MOVED_PER_TOKEN * (int64_t)r->chunk;
+    int64_t starts = (past + by - 1) / by;
+    if (starts > MOST_STARTS) starts = MOST_STARTS;
+    return past + (starts > 1 ? starts : 1) * r->chunk;
+}
+
+int64_t reader_past_rows(const Reader *r)
+{
+    int64_t position = r->counters.tokens - r->fill;
+    return r->history < 0 || position < r->history ? position : r->history;
+}
+
+int64_t reader_window_place(Reader *r)
+{
+    int64_t past = reader_past_rows(r), first = r->history < 0 ? past : whole_chunks(r, past);
+    r->kv_base = r->counters.tokens - r->fill - first;
+    return first - past;
+}
+
+/* Rows [from, from + n) to the front, none of which is written over before it has moved. */
+static void move_rows(const Reader *r, real *rows, int64_t from, int64_t n)
+{
+    size_t C = (size_t)r->m->cfg.model.hidden_size;
+    for (int64_t at = 0, part; at < n; at += part) {
+        part = from < n - at ? from : n - at;
+        backend_copy(r->m->be, rows + (size_t)at * C, rows + (size_t)(at + from) * C,
+                     (size_t)part * C);
+    }
+}
+
+/* The next chunk begins: where the window is at its end, keys that can still be seen move. */
+static void begin_chunk(Reader *r)
+{
+    r->fill = 0;
+    profile_phase(r->m->be, PHASE_OTHER);
+    if (r->history < 0) return;
+    int64_t past = whole_chunks(r, r->history), first = r->counters.tokens - r->kv_base;
+    if (first + r->chunk <= r->kv.rows) return;
+    for (int l = 0; l < r->kv.n_layers; l++) {
+        move_rows(r, r->kv.layer[l].k, first - past, past);
+        move_rows(r, r->kv.layer[l].v, first - past, past);
+    }
+    r->kv_base = r->counters.tokens - past;
+}
+
+/* ------------------------------------------------------------------------------ passes */
+
+static Span reader_span(const Reader *r, int64_t start, int M, Reach reach)
+{
+    return (Span){.B = 1,
+                  .M = M,
+                  .position = start,
+                  .first = (int)(start - r->kv_base),
+                  .window = reach.window,
+                  .local = reach.local,
+                  .rope = r->m->room->rope};
+}
+
+static void place_rope(Reader *r, int64_t start, int M)
+{
+    const ModelConfig *c = &r->m->cfg.model;
+    r->m->be->ops->rope_table(r->m->be, r->m->room->rope, start, M,
+                              (int)(c->hidden_size / c->num_attention_heads), c->rope_theta);
+}
+
+static TailPass reader_pass(Reader *r, const Span *span)
+{
+    return (TailPass){.m = r->m,
+                      .tail = &r->m->room->tail,
+                      .kv = &r->kv,
+                      .span = span,
+                      .scratch = &r->m->room->scratch,
+                      .w = {.m = r->m, .fast = r->m->inner.size ? r->fast : NULL}};
+}
+
+/* The tail over n rows whose inputs are at x; hidden states are left in the room. */
+static void tail_rows(Reader *r, int64_t start, int n, real *x)
+{
+    Span span = reader_span(r, start, n, tail_reach(r->m));
+    TailPass p = reader_pass(r, &span);
+    profile_phase(r->m->be, PHASE_TAIL_FORWARD);
+    tail_forward(&p, x);
+}
+
+/* n rows, whose ids are in the room, behind the `fill` there are, through both halves. */
+static void forward_rows(Reader *r, int64_t start, int fill, int n)
+{
+    size_t C = (size_t)r->m->cfg.model.hidden_size;
+    ReaderRoom *room = r->m->room;
+    Span span = reader_span(r, start, n, lead_reach(r->m));
+    profile_phase(r->m->be, PHASE_LEAD_FORWARD);
+    const real *x = lead_forward(r->m, &room->lead, &r->kv, &span, &room->scratch, room->chunk.ids);
+    real *kept = r->x + (size_t)fill * C;
+    backend_copy(r->m->be, kept, x, (size_t)n * C);
+    tail_rows(r, start, n, kept);
+    backend_copy(r->m->be, r->last_hidden, room->tail.hidden.v + (size_t)(n - 1) * C, C);
+}
+
+static void rows_done(Reader *r, const int32_t *tokens, int n)
+{
+    memcpy(r->tokens + r->fill, tokens, (size_t)n * sizeof *tokens);
+    r->fill += n;
+    r->counters.tokens += n;
+    r->logits_known = false;
+}
+
+void reader_append_rows(Reader *r, const int32_t *tokens, int n)
+{
+    int64_t start = r->counters.tokens;
+    backend_upload_ids(r->m->be, r->m->room->chunk.ids, tokens, (size_t)n);
+    place_rope(r, start, n);
+    forward_rows(r, start, r->fill, n);
+    rows_done(r, tokens, n);
+}
+
+void reader_row_done(Reader *r, int32_t token, const real *x, const real *hidden)
+{
+    size_t C = (size_t)r->m->cfg.model.hidden_size;
+    backend_copy(r->m->be, r->x + (size_t)r->fill * C, x, C);
+    backend_copy(r->m->be, r->last_hidden, hidden, C);
+    rows_done(r, &token, 1);
+}
+
+/* Scores of rows whose tail pass has just run, to the room's report; with g, their gradient. */
+static void score(Reader *r, int64_t start, int n, const int32_t *targets, const Grads *g)
+{
+    Span span = reader_span(r, start, n, tail_reach(r->m));
+    TailPass p = reader_pass(r, &span);
+    tail_loss(&p, targets, g != NULL, 0, g, NULL);
+}
+
+void reader_score_rows(Reader *r, const int32_t *tokens, int n, double *nll)
+{
+    ReaderRoom *room = r->m->room;
+    memcpy(r->targets, tokens + 1, (size_t)(n - 1) * sizeof *tokens);
+    r->targets[n - 1] = 0;
+    backend_upload_ids(r->m->be, room->chunk.targets, r->targets, (size_t)n);
+    score(r, r->counters.tokens - n, n, room->chunk.targets, NULL);
+    backend_download(r->m->be, room->host, room->tail.nll, (size_t)n);
+    for (int i = 1; i < n; i++) nll[i] = (double)room->host[i - 1];
+}
+
+/* ------------------------------------------------------------------------------ whole chunks */
+
+typedef struct ChunkRun {
+    Reader *r;
+    int64_t start; /* position of the chunk */
+    bool append;   /* its rows come now; else only the tail runs again, as one */
+} ChunkRun;
+
+/* All that is computed of a chunk. The host's part in it does not depend on the position but by the
+ * row that it begins at: where attention is local to chunks, each of them begins one. */
+static void chunk_passes(void *context)
+{
+    const ChunkRun *run = context;
+    Reader *r = run->r;
+    const Model *m = r->m;
+    ReaderRoom *room = m->room;
+    Grads g = {.m = m, .inner = room->g, .use_inner = true};
+    if (run->append)
+        forward_rows(r, run->start, 0, r->chunk);
+    else
+        tail_rows(r, run->start, r->chunk, r->x);
+    if (r->learn) profile_phase(m->be, PHASE_INNER_STEP);
+    if (r->learn) backend_zero(m->be, room->g, m->inner.size);
+    score(r, run->start, r->chunk, room->chunk.targets, r->learn ? &g : NULL);
+    if (r->learn)
+        m->be->ops->inner_sgd_forward(m->be, room->next, room->norm, r->fast, room->g, 1,
+                                      m->inner.size, room->chunk.lr,
+                                      m->cfg.training.optimizer_inner.clip_gradient);
+}
+
+/* While the window fills, each chunk begins at a row of its own and none comes back. */
+static void chunk_run(ChunkRun *run)
+{
+    Reader *r = run->r;
+    ReaderRoom *room = r->m->room;
+    int64_t first = run->start - r->kv_base;
+    bool full = r->history >= 0 && first >= r->history;
+    ChunkKey key = {r->memory, (int)first, run->append, r->learn};
+    Repeat *repeat = full ? reader_record(r->m, &key) : NULL;
+    memcpy(room->staged_chunk.ids, r->tokens, (size_t)r->chunk * sizeof *r->tokens);
+    memcpy(room->staged_chunk.targets, r->targets, (size_t)r->chunk * sizeof *r->targets);
+    *room->staged_chunk.lr = r->inner_lr;
+    room_chunk_upload(r->m);
+    place_rope(r, run->start, r->chunk);
+    if (repeat)
+        repeat_run(r->m->be, repeat, chunk_passes, run);
+    else
+        chunk_passes(run);
+}
+
+static int not_finite(const Reader *r, const char *what, Err *err)
+{
+    return err_set(err,
+                   "the %s is not finite in the chunk that ends at token %lld; nothing was "
+                   "learned from it; read with a lower inner learning rate",
+                   what, (long long)r->counters.tokens);
+}
+
+/* Losses, and the norm, of the chunk that was run; the one place that waits for it. */
+static int chunk_report(Reader *r, Err *err)
+{
+    ReaderRoom *room = r->m->room;
+    double loss;
+    backend_download(r->m->be, room->host, room->tail.nll, (size_t)r->chunk + 1);
+    TRY(backend_wait(r->m->be, err));
+    chunk_losses(r->m, &loss, room->host, r->targets, 1, r->chunk);
+    if (!isfinite(loss)) return not_finite(r, "loss", err);
+    r->counters.last_chunk_loss = loss;
+    if (!r->learn) return 0;
+    double norm = (double)room->host[r->chunk];
+    if (!isfinite(norm)) return not_finite(r, "inner gradient", err);
+    backend_copy(r->m->be, r->fast, room->next, r->m->inner.size);
+    reader_fast_changed(r);
+    r->counters.last_grad_norm = norm;
+    r->counters.steps++;
+    return 0;
+}
+
+int reader_learn_pieces(Reader *r, int32_t next_token, Err *err)
+{
+    double began = time_now();
+    if (r->learn) {
+        ChunkRun run = {.r = r, .start = r->counters.tokens - r->chunk};
+        memcpy(r->targets, r->tokens + 1, (size_t)(r->chunk - 1) * sizeof *r->targets);
+        r->targets[r->chunk - 1] = next_token;
+        chunk_run(&run);
+        TRY(chunk_report(r, err));
+    }
+    r->logits_known = false;
+    begin_chunk(r);
+    if (r->learn) r->counters.last_step_seconds = time_now() - began;
+    return 0;
+}
+
+int reader_read_chunk(Reader *r, const int32_t *tokens, double *nll, Err *err)
+{
+    double began = time_now();
+    ChunkRun run = {.r = r, .start = r->counters.tokens, .append = true};
+    memcpy(r->targets, tokens + 1, (size_t)r->chunk * sizeof *r->targets);
+    rows_done(r, tokens, r->chunk);
+    chunk_run(&run);
+    TRY(chunk_report(r, err));
+    for (int i = 0; nll && i < r->chunk; i++) nll[1 + i] = (double)r->m->room->host[i];
+    begin_chunk(r);
+    if (r->learn) r->counters.last_step_seconds = time_now() - began;
+    return 0;
+}
