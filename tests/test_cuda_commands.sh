@@ -50,6 +50,14 @@ for memory in cpu cuda; do
         say $memory.ttt --device $device | cmp - want || fail "$memory's memory on $device says something else"
     done
 done
+# A GPU lost in mid-text leaves the memory as it was.
+cp cuda.ttt kept.ttt
+head -c 400 text >more
+TTT_EMULATOR_FAIL=sync:40 refuse 1 '^ttt read: .*the GPU failed .*unspecified launch failure' \
+    "$ttt" read "$model" more --memory kept.ttt --device cuda
+cmp kept.ttt cuda.ttt || fail "a lost GPU changed the memory"
+expect 0 'steps taken' "$ttt" read "$model" more --memory kept.ttt --device cuda
+
 printf 'int a\nfor (\nreturn' >prompts
 for device in cpu cuda; do
     "$ttt" generate "$model" --prompts prompts --batch 3 --max-tokens 20 --device $device >many.$device 2>&1 ||

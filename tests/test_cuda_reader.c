@@ -1,0 +1,402 @@
+/* Reading on a GPU: the CPU's scores, whole chunks from records, one wait for each, and the bits of
+ * the same operations started one by one. Without a GPU it runs in the emulator. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "backend/machine.h"
+#include "base/rng.h"
+#include "model/reader_state.h"
+
+enum { VOCAB = 19, CHUNK = 8, TEXT = 240 };
+
+/* What a machine was asked for. */
+typedef struct Calls {
+    int plays, downloads, uploads, copies, products;
+} Calls;
+
+static Calls calls;
+static const Machine *real_machine;
+static Machine counting; /* real_machine's functions, counted */
+
+static void count_play(Backend *be, BackendRecord *record)
+{
+    calls.plays++;
+    real_machine->record_play(be, record);
+}
+
+static void count_download(Backend *be, void *host, const void *from, size_t bytes)
+{
+    calls.downloads++;
+    real_machine->download(be, host, from, bytes);
+}
+
+static void count_upload(Backend *be, void *to, const void *host, size_t bytes)
+{
+    calls.uploads++;
+    real_machine->upload(be, to, host, bytes);
+}
+
+static void count_copy(Backend *be, void *to, const void *from, size_t bytes)
+{
+    calls.copies++;
+    real_machine->copy(be, to, from, bytes);
+}
+
+static void count_product(Backend *be, const Gemm *g)
+{
+    calls.products++;
+    real_machine->gemm(be, g);
+}
+
+static Backend *open_device(const char *device, bool bf16)
+{
+    Backend *be;
+    Err err;
+    BackendOptions o = {.threads = 1, .device = device, .bf16 = bf16};
+    if (backend_open(&be, &o, &err) < 0) fail_msg("%s", err.text);
+    return be;
+}
+
+/* records: whether it may keep any. */
+static Backend *open_gpu(bool bf16, bool records)
+{
+    const char *device = getenv("TTT_TEST_DEVICE"), *build = getenv("TTT_BUILD_DIR");
+    if (!device) {
+        char module[4096];
+        snprintf(module, sizeof module, "%s/libttt_emulated_fp32.so", build ? build : "build");
+        setenv("TTT_CUDA_MODULE", module, 0);
+        device = "cuda";
+    }
+    Backend *be = open_device(device, bf16);
+    real_machine = be->machine;
+    counting = *real_machine;
+    counting.record_play = count_play;
+    counting.download = count_download;
+    counting.upload = count_upload;
+    counting.copy = count_copy;
+    counting.gemm = count_product;
+    if (!records) counting.record_begin = NULL;
+    be->machine = &counting;
+    return be;
+}
+
+/* A window of 20 and chunks of 8: room for 24 rows of past, and chunks begin at 24 and 32. */
+static Model *make_model(Backend *be, int block, bool bf16)
+{
+    Config cfg;
+    Model *m;
+    Err err;
+    config_defaults(&cfg);
+    cfg.model.vocab_size = cfg.model.output_size = VOCAB;
+    cfg.model.hidden_size = 16;
+    cfg.model.num_attention_heads = 2;
+    cfg.model.intermediate_size = 12;
+    cfg.model.num_hidden_layers = 2;
+    cfg.model.initializer_range = 0.3;
+    cfg.model.compute_dtype = bf16 ? COMPUTE_BF16 : COMPUTE_FP32;
+    cfg.model.tie_word_embeddings = true;
+    cfg.model.seq_modeling_block = block;
+    cfg.model.mini_batch_size = CHUNK;
+    cfg.model.sliding_window_size = 20;
+    cfg.model.suffix_len = 1;
+    cfg.model.prime = true;
+    cfg.training.train_mode = TRAIN_META;
+    cfg.training.optimizer_inner.optimizer_type = OPT_SGD;
+    cfg.training.optimizer_inner.lr = 0.1;
+    cfg.training.optimizer_inner.clip_gradient = 1;
+    cfg.training.spec_inner.n = 1;
+    snprintf(cfg.training.spec_inner.glob[0], CFG_TEXT, "**.suffix_blocks.feed_forward_prime.**");
+    if (model_create(&m, be, &cfg, &err) < 0) fail_msg("%s", err.text);
+    return m;
+}
+
+static void draw_text(int32_t *tokens, int n, uint64_t seed)
+{
+    Rng rng;
+    rng_seed(&rng, seed, 0);
+    for (int i = 0; i < n; i++) tokens[i] = (int32_t)rng_below(&rng, VOCAB);
+}
+
+static Reader *make_reader(Model *m, bool learn)
+{
+    Reader *r;
+    Err err;
+    if (reader_create(&r, m, learn, 0, &err) < 0) fail_msg("%s", err.text);
+    return r;
+}
+
+static void feed(Reader *r, const int32_t *tokens, size_t n, double *nll)
+{
+    Err err;
+    if (reader_feed(r, tokens, n, nll, &err) < 0) fail_msg("%s", err.text);
+}
+
+/* Chunks at once and ragged pieces between them. */
+static void read_text(Reader *r, const int32_t *tokens, int from, int to, double *nll)
+{
+    static const int pieces[] = {90, 3, 14, 1, 40, 9};
+    for (int i = 0, at = from, n; at < to; at += n, i++) {
+        n = pieces[i % ARRAY_LEN(pieces)];
+        if (n > to - at) n = to - at;
+        feed(r, tokens + at, (size_t)n, nll + at);
+    }
+}
+
+static void expect_near(const char *what, const double *got, const double *wanted, int from, int to,
+                        double limit)
+{
+    for (int i = from; i < to; i++)
+        if (!(fabs(got[i] - wanted[i]) <= limit * (1 + fabs(wanted[i]))))
+            fail_msg("%s: token %d scores %.9g instead of %.9g", what, i, got[i], wanted[i]);
+}
+
+static int records_kept(const Model *m)
+{
+    int n = 0;
+    for (int i = 0; i < CHUNK_RECORDS; i++) n += m->room->record[i].repeat.record != NULL;
+    return n;
+}
+
+static void close_all(Model *m, Backend *be)
+{
+    model_free(m);
+    backend_close(be);
+}
+
+/* ------------------------------------------------------------------------------ scores */
+
+/* The text on this device; half way the state goes to `*snapshot`, if that is wanted. */
+static void read_on(Backend *be, int block, bool bf16, bool learn, double *nll,
+                    ReaderSnapshot *snapshot, bool *recorded)
+{
+    int32_t tokens[TEXT];
+    Err err;
+    draw_text(tokens, TEXT, 5);
+    Model *m = make_model(be, block, bf16);
+    Reader *r = make_reader(m, learn);
+    read_text(r, tokens, 0, TEXT / 2 + 3, nll);
+    if (snapshot && reader_snapshot(r, snapshot, &err) < 0) fail_msg("%s", err.text);
+    read_text(r, tokens, TEXT / 2 + 3, TEXT, nll);
+    if (recorded) *recorded = records_kept(m) > 0;
+    reader_free(r);
+    assert_int_equal(records_kept(m), 0);
+    close_all(m, be);
+}
+
+static void check_scores(int block, bool learn)
+{
+    double cpu[TEXT], gpu[TEXT], back[TEXT];
+    int32_t tokens[TEXT];
+    bool recorded = false;
+    Err err;
+    ReaderSnapshot state;
+    read_on(open_device("cpu", false), block, false, learn, cpu, NULL, NULL);
+    read_on(open_gpu(false, true), block, false, learn, gpu, &state, &recorded);
+    assert_true(recorded);
+    expect_near(learn ? "GPU, learning" : "GPU", gpu, cpu, 0, TEXT, 2e-4);
+    Backend *be = open_device("cpu", false);
+    Model *m = make_model(be, block, false);
+    Reader *r = make_reader(m, learn);
+    if (reader_restore(r, &state, &err) < 0) fail_msg("%s", err.text);
+    draw_text(tokens, TEXT, 5);
+    read_text(r, tokens, TEXT / 2 + 3, TEXT, back);
+    expect_near("CPU from the GPU's memory", back, cpu, TEXT / 2 + 3, TEXT, 2e-4);
+    reader_snapshot_free(&state);
+    reader_free(r);
+    close_all(m, be);
+}
+
+static void test_scores_are_the_cpus(void **state)
+{
+    (void)state;
+    check_scores(SEQ_SWA, true);
+    check_scores(SEQ_SWA, false);
+    check_scores(SEQ_SWA_FULL, true);
+}
+
+static void test_records_keep_the_bits(void **state)
+{
+    (void)state;
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        double one_by_one[TEXT], recorded[TEXT];
+        bool any;
+        read_on(open_gpu(bf16, false), SEQ_SWA, bf16, true, one_by_one, NULL, &any);
+        assert_false(any);
+        read_on(open_gpu(bf16, true), SEQ_SWA, bf16, true, recorded, NULL, &any);
+        assert_true(any);
+        assert_memory_equal(recorded, one_by_one, sizeof recorded);
+    }
+}
+
+/* ------------------------------------------------------------------------------ calls */
+
+/* Calls of a reader that reads so many chunks at once. */
+static Calls calls_of(bool learn, int chunks)
+{
+    int32_t *tokens = malloc((size_t)(chunks * CHUNK + 1) * sizeof *tokens);
+    assert_non_null(tokens);
+    draw_text(tokens, chunks * CHUNK + 1, 6);
+    Backend *be = open_gpu(false, true);
+    Model *m = make_model(be, SEQ_SWA, false);
+    Reader *r = make_reader(m, learn);
+    assert_int_equal(r->kv.rows, 40);
+    calls = (Calls){0};
+    feed(r, tokens, (size_t)(chunks * CHUNK + 1), NULL);
+    Calls made = calls;
+    reader_free(r);
+    close_all(m, be);
+    free(tokens);
+    return made;
+}
+
+/* Of 2 layers, 24 rows of keys and of values move by 16, in two parts, at every second chunk. */
+static void check_calls(bool learn)
+{
+    enum { SOME = 9, MORE = 4, MOVES = 2 * 2 * 2 };
+    Calls few = calls_of(learn, SOME), many = calls_of(learn, SOME + MORE);
+    assert_int_equal(many.plays - few.plays, MORE);
+    assert_int_equal(many.downloads - few.downloads, MORE);
+    assert_int_equal(many.uploads - few.uploads, MORE);
+    assert_int_equal(many.products - few.products, 0);
+    assert_int_equal(many.copies - few.copies, MORE / 2 * MOVES + (learn ? MORE : 0));
+}
+
+static void test_one_play_and_one_wait(void **state)
+{
+    (void)state;
+    check_calls(true);
+    check_calls(false);
+}
+
+/* ------------------------------------------------------------------------------ readers in turn */
+
+enum { READERS = 3 };
+
+typedef struct Turns {
+    Reader *r[READERS]; /* NULL: takes no turn */
+    double nll[READERS][TEXT];
+} Turns;
+
+/* The same text in turn: two chunks at once, one in pieces. */
+static void take_turns(Turns *t, const int32_t *tokens, int from, int to)
+{
+    for (int at = from; at < to; at += 3 * CHUNK)
+        for (int i = 0; i < READERS; i++)
+            if (t->r[i]) feed(t->r[i], tokens + at, 3 * CHUNK, t->nll[i] + at);
+}
+
+/* One leaves and its memory goes to another; one generates in between, which learns in a pause. */
+static void test_readers_in_turn(void **state)
+{
+    (void)state;
+    enum { HALF = 120, ALL = 192 };
+    int32_t tokens[TEXT];
+    draw_text(tokens, TEXT, 7);
+    Backend *be = open_gpu(false, true);
+    Model *m = make_model(be, SEQ_SWA, false);
+    Turns t = {0};
+    for (int i = 0; i < READERS; i++) t.r[i] = make_reader(m, i != 1);
+    take_turns(&t, tokens, 0, HALF);
+    int kept = records_kept(m);
+    assert_true(kept >= READERS);
+    reader_free(t.r[1]);
+    assert_true(records_kept(m) < kept);
+    t.r[1] = make_reader(m, true); /* likely in the same memory */
+    feed(t.r[1], tokens, HALF, t.nll[1]);
+    for (int i = 0; i < CHUNK + 2; i++) {
+        Err err;
+        if (readers_feed(&t.r[2], 1, tokens + HALF + i, &err) < 0) fail_msg("%s", err.text);
+    }
+    Reader *gone = t.r[2];
+    t.r[2] = NULL;
+    take_turns(&t, tokens, HALF, ALL);
+    expect_near("in turn", t.nll[1], t.nll[0], 0, ALL, 1e-5);
+    reader_free(gone);
+    for (int i = 0; i < READERS; i++) reader_free(t.r[i]);
+    close_all(m, be);
+}
+
+/* A place is given away after none of its chunks has come for long; until then, others have none
+ * and are read all the same. */
+static void test_no_place(void **state)
+{
+    (void)state;
+    static const real others[CHUNK_RECORDS];
+    int32_t tokens[TEXT];
+    double nll[2][TEXT];
+    draw_text(tokens, TEXT, 8);
+    Backend *be = open_gpu(false, true);
+    Model *m = make_model(be, SEQ_SWA, false);
+    Reader *r = make_reader(m, true);
+    feed(r, tokens, TEXT, nll[0]);
+    assert_int_equal(records_kept(m), 2);
+    reader_free(r);
+    for (int i = 0; i < CHUNK_RECORDS; i++)
+        reader_record(m, &(ChunkKey){.memory = others + i})->runs = 1;
+    r = make_reader(m, true);
+    feed(r, tokens, TEXT, nll[1]);
+    assert_int_equal(records_kept(m), 0);
+    assert_memory_equal(nll[1], nll[0], sizeof nll[0]);
+    const ChunkKey stays = {.memory = others}, mine = {.memory = r->memory};
+    int waited = 0;
+    for (; !reader_record(m, &mine); waited++) assert_int_equal(reader_record(m, &stays)->runs, 1);
+    assert_true(waited > CHUNK_RECORDS);
+    for (int i = 0; i < CHUNK_RECORDS; i++)
+        assert_ptr_not_equal(m->room->record[i].key.memory, others + 1); /* the oldest */
+    reader_free(r);
+    close_all(m, be);
+}
+
+/* ------------------------------------------------------------------------------ failures */
+
+/* A step that is too long is taken; the chunk after it has a loss that is no number, and leaves the
+ * weights as that step made them. */
+static void test_nothing_learned_from_nan(void **state)
+{
+    (void)state;
+    enum { BEFORE = 10 * CHUNK + 1, P = 1 << 13 };
+    static real before[P], after[P];
+    int32_t tokens[TEXT];
+    draw_text(tokens, TEXT, 9);
+    Backend *be = open_gpu(false, true);
+    Model *m = make_model(be, SEQ_SWA, false);
+    Reader *r = make_reader(m, true);
+    ReaderCounters was, is;
+    Err err;
+    assert_true(m->inner.size <= P);
+    feed(r, tokens, BEFORE, NULL);
+    assert_true(records_kept(m) > 0);
+    r->inner_lr = 1e30;
+    do {
+        backend_download(be, before, r->fast, m->inner.size);
+        reader_counters(r, &was);
+        assert_true(was.tokens < TEXT);
+    } while (reader_feed(r, tokens + was.tokens, 1, NULL, &err) == 0);
+    assert_non_null(strstr(err.text, "nothing was learned from it"));
+    backend_download(be, after, r->fast, m->inner.size);
+    reader_counters(r, &is);
+    assert_memory_equal(after, before, m->inner.size * sizeof *after);
+    assert_int_equal(is.steps, was.steps);
+    assert_true(is.steps > BEFORE / CHUNK);
+    reader_free(r);
+    close_all(m, be);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_scores_are_the_cpus),
+                                       cmocka_unit_test(test_records_keep_the_bits),
+                                       cmocka_unit_test(test_one_play_and_one_wait),
+                                       cmocka_unit_test(test_readers_in_turn),
+                                       cmocka_unit_test(test_no_place),
+                                       cmocka_unit_test(test_nothing_learned_from_nan)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
