@@ -166,6 +166,21 @@ void backend_record_free(Backend *be, BackendRecord *record)
     if (record) be->machine->record_free(be, record);
 }
 
+bool backend_rehearses(const Backend *be)
+{
+    return be->machine->rehearse_begin != NULL;
+}
+
+void backend_rehearse_begin(Backend *be)
+{
+    be->machine->rehearse_begin(be);
+}
+
+size_t backend_rehearse_end(Backend *be)
+{
+    return be->machine->rehearse_end(be);
+}
+
 void gemm_group_begin(Backend *be)
 {
     if (be->machine->gemm_group) be->machine->gemm_group(be, true);

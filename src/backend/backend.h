@@ -95,6 +95,13 @@ BackendRecord *backend_record_end(Backend *be);
 void backend_record_play(Backend *be, BackendRecord *record);
 void backend_record_free(Backend *be, BackendRecord *record); /* NULL is fine */
 
+/* What is started from rehearse_begin to rehearse_end is not done: memory taken meanwhile is no
+ * more than addresses, to be given back before the end, which returns the bytes of scratch that the
+ * operations would take beside it. Nothing may be downloaded meanwhile. */
+bool backend_rehearses(const Backend *be); /* whether this machine can */
+void backend_rehearse_begin(Backend *be);
+size_t backend_rehearse_end(Backend *be);
+
 /* Scratch of one CPU thread (thread: omp_get_thread_num() inside a parallel region, else 0) that
  * kernels use between their own lines; slots keep two users in one call apart. Grows to the largest
  * request, so that after a first step nothing is allocated. Contents are undefined. */

@@ -33,13 +33,16 @@ struct Cuda {
     void *scratch;
     size_t scratch_bytes;
     CudaGemm *gemm;
+    bool rehearsing;     /* see backend_rehearse_begin */
+    size_t true_scratch; /* bytes of scratch that there are, meanwhile */
+    uintptr_t rehearsed; /* the next address to give out */
 };
 
 /* ------------------------------------------------------------------------------ failures */
 
 bool cuda_failed(const Backend *be)
 {
-    return be->cuda->failed;
+    return be->cuda->failed || be->cuda->rehearsing;
 }
 
 void cuda_fail(Backend *be, const char *what, const char *why)
@@ -189,6 +192,10 @@ void *cuda_grow(Backend *be, void *room, size_t *bytes, size_t wanted)
 {
     struct Cuda *c = be->cuda;
     if (wanted <= *bytes || c->failed) return room;
+    if (c->rehearsing) {
+        *bytes = wanted;
+        return room;
+    }
     cuda_note(be, "waiting", cudaStreamSynchronize(c->stream));
     if (room && c->records > 0) {
         CHECK(c->n_retired < MOST_RETIRED, "scratch has grown %d times", c->n_retired);
@@ -223,9 +230,20 @@ static size_t memory_left(Backend *be)
     return left;
 }
 
+/* Below what any address space is given from: they differ, and nothing lies there. */
+enum : uintptr_t { REHEARSED = (uintptr_t)1 << 40, REHEARSED_UNIT = 1 << 21 };
+
+static void *rehearsed_alloc(struct Cuda *c, size_t bytes)
+{
+    void *p = (void *)c->rehearsed;
+    c->rehearsed += (bytes / REHEARSED_UNIT + 1) * REHEARSED_UNIT;
+    return p;
+}
+
 static void *memory_alloc(Backend *be, size_t bytes, bool shared)
 {
     void *p = NULL;
+    if (be->cuda->rehearsing) return rehearsed_alloc(be->cuda, bytes);
     if (cuda_failed(be)) return NULL;
     if (bytes == 0) bytes = 1;
     cudaError_t status =
@@ -245,7 +263,7 @@ static void *memory_alloc(Backend *be, size_t bytes, bool shared)
 /* cudaFree waits for the device by itself. */
 static void memory_free(Backend *be, void *p, size_t bytes)
 {
-    if (!p) return;
+    if (!p || be->cuda->rehearsing) return;
     memory_count(be->cuda, 0, bytes ? bytes : 1);
     cudaFree(p);
 }
@@ -267,7 +285,7 @@ static void memory_copy(Backend *be, void *to, const void *from, size_t bytes)
 {
     const char *t = (const char *)to, *f = (const char *)from;
     size_t gap = t > f ? (size_t)(t - f) : (size_t)(f - t);
-    if (cuda_failed(be) || bytes == 0 || gap == 0) return;
+    if (bytes == 0 || gap == 0) return;
     void *between = gap < bytes ? cuda_scratch(be, bytes) : NULL;
     if (cuda_failed(be)) return;
     if (between) copy(be, between, from, bytes);
@@ -345,11 +363,33 @@ static void record_free(Backend *be, BackendRecord *record)
     cudaGraphExecDestroy((cudaGraphExec_t)record);
 }
 
+/* ------------------------------------------------------------------------------ rehearsals */
+
+/* As after a failure, nothing is started; but scratch counts how far it would grow. */
+static void rehearse_begin(Backend *be)
+{
+    struct Cuda *c = be->cuda;
+    c->rehearsing = true;
+    c->rehearsed = REHEARSED;
+    c->true_scratch = c->scratch_bytes;
+    c->scratch_bytes = 0;
+    cuda_gemm_rehearse(c->gemm, true);
+}
+
+static size_t rehearse_end(Backend *be)
+{
+    struct Cuda *c = be->cuda;
+    size_t bytes = c->scratch_bytes + cuda_gemm_rehearse(c->gemm, false);
+    c->scratch_bytes = c->true_scratch;
+    c->rehearsing = false;
+    return bytes;
+}
+
 /* ------------------------------------------------------------------------------ products */
 
 static void machine_gemm(Backend *be, const Gemm *g)
 {
-    if (!cuda_failed(be)) cuda_gemm(be, be->cuda->gemm, g);
+    if (!be->cuda->failed) cuda_gemm(be, be->cuda->gemm, g);
 }
 
 /* 8,192 rows of 768 columns are 384 tiles of 128 x 128 for the 132 processors of an H100. */
@@ -379,6 +419,8 @@ static const Machine machine_cuda = {.own_memory = true,
                                      .record_end = record_end,
                                      .record_play = record_play,
                                      .record_free = record_free,
+                                     .rehearse_begin = rehearse_begin,
+                                     .rehearse_end = rehearse_end,
                                      .round_bf16 = cuda_round_bf16};
 
 extern "C" __attribute__((visibility("default"))) const Machine *ttt_cuda_machine(void)

@@ -62,6 +62,7 @@ struct CudaGemm {
     size_t room_used;
     char *room; /* of what is rounded; grows as scratch does */
     size_t room_bytes;
+    size_t true_bytes; /* of the room that there is, in a rehearsal */
     int count;
     Plan plan[CAPACITY];
 };
@@ -289,6 +290,15 @@ void cuda_gemm_group(CudaGemm *c, bool begins)
     c->depth += begins ? 1 : -1;
 }
 
+size_t cuda_gemm_rehearse(CudaGemm *c, bool begins)
+{
+    size_t bytes = c->room_bytes;
+    if (begins) c->true_bytes = bytes;
+    c->room_bytes = begins ? 0 : c->true_bytes;
+    room_empty(c);
+    return bytes;
+}
+
 /* Room for this many bytes more. What is in use is overwritten only by what comes later on the
  * stream, so an overflow costs no more than rounding again; in a first step the room grows instead.
  */
@@ -349,6 +359,7 @@ static int alignment(const void *p)
 static void multiply(Backend *be, CudaGemm *c, const Gemm *g, Operand a, Operand b, bool half)
 {
     Shape s;
+    if (cuda_failed(be)) return;
     memset(&s, 0, sizeof s);
     s.step_a = a.step;
     s.step_b = b.step;
@@ -385,7 +396,6 @@ void cuda_gemm(Backend *be, CudaGemm *c, const Gemm *g)
         room_ensure(be, c,
                     rounded_bytes(a_rows, a_cols, a.step, g->count) +
                         rounded_bytes(b_rows, b_cols, b.step, g->count));
-        if (cuda_failed(be)) return;
         a = rounded(be, c, g->A, a_rows, a_cols, g->lda, g->step_a, g->count);
         b = rounded(be, c, g->B, b_rows, b_cols, g->ldb, g->step_b, g->count);
     }

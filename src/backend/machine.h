@@ -33,6 +33,9 @@ typedef struct Machine {
     BackendRecord *(*record_end)(Backend *be);
     void (*record_play)(Backend *be, BackendRecord *record);
     void (*record_free)(Backend *be, BackendRecord *record);
+    /* See backend_rehearse_begin; NULL: there is no such thing. */
+    void (*rehearse_begin)(Backend *be);
+    size_t (*rehearse_end)(Backend *be);
     void (*round_bf16)(Backend *be, uint16_t *to, const real *x, size_t n); /* nearest, even */
 } Machine;
 

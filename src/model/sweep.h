@@ -13,8 +13,9 @@
 typedef struct SweepPlan {
     int64_t chunks, segments, segment_chunks;     /* per sequence */
     size_t activations, windows, adapted, states; /* bytes of each family */
-    size_t copies; /* of weights in bfloat16, where the machine's memory is for it alone */
-    size_t total;  /* bytes of all of them */
+    size_t copies;  /* of weights in bfloat16, where the machine's memory is for it alone */
+    size_t total;   /* bytes of all of them */
+    size_t scratch; /* and what operations take beside, on a machine that can tell; of sweep_plan */
     int remake, remake_most;
     double again; /* multiply-adds x 2 per token that are done once more, to save memory */
 } SweepPlan;

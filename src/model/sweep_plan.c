@@ -329,14 +329,6 @@ static Sweep *sweep_shape(Model *m, const SweepOptions *o)
     return s;
 }
 
-SweepPlan sweep_plan(const Model *m, const SweepOptions *o)
-{
-    Sweep *s = sweep_shape((Model *)m, o);
-    SweepPlan plan = s->plan;
-    sweep_free(s);
-    return plan;
-}
-
 /* What products read in bfloat16 more than once. The host's memory has room for the head alone. */
 static void keep_copies(Sweep *s)
 {
@@ -357,6 +349,41 @@ static void drop_copies(Sweep *s)
     bf16_copy_drop(s->m->be, s->m->params);
     bf16_copy_drop(s->m->be, s->fast);
     bf16_copy_drop(s->m->be, s->inner_g);
+}
+
+/* The passes, rehearsed: what scratch they take follows from their operations alone. */
+static size_t scratch_of(Sweep *s)
+{
+    Backend *be = s->m->be;
+    Model shape = *s->m, *given = s->m;
+    SweepRun r = {.chunk_weight = 1};
+    struct Profile *profile = be->profile;
+    if (!backend_rehearses(be)) return 0;
+    be->profile = NULL;
+    backend_rehearse_begin(be);
+    s->m = &shape;
+    if (!shape.params) shape.params = backend_alloc(be, shape.table.size);
+    if (s->o.gradient) r.gradient = backend_alloc(be, shape.table.size);
+    s->memory = backend_alloc(be, s->elements);
+    sweep_layout(s, &s->plan);
+    keep_copies(s);
+    sweep_passes(s, &r);
+    drop_copies(s);
+    s->memory = NULL;
+    s->head = NULL;
+    s->m = given;
+    size_t bytes = backend_rehearse_end(be);
+    be->profile = profile;
+    return bytes;
+}
+
+SweepPlan sweep_plan(const Model *m, const SweepOptions *o)
+{
+    Sweep *s = sweep_shape((Model *)m, o);
+    s->plan.scratch = scratch_of(s);
+    SweepPlan plan = s->plan;
+    sweep_free(s);
+    return plan;
 }
 
 int sweep_create(Sweep **out, Model *m, const SweepOptions *o, Err *err)

@@ -35,7 +35,8 @@ static int train_fits(const BenchWork *w, Err *err)
 
 static int eval_fits(const BenchWork *w, const SweepOptions *o, Err *err)
 {
-    size_t need = sweep_plan(w->m, o).total, left = backend_memory_left(w->be);
+    SweepPlan plan = sweep_plan(w->m, o);
+    size_t need = plan.total + plan.scratch, left = backend_memory_left(w->be);
     if (need <= left) return 0;
     return err_set(err,
                    "an evaluation of %d sequences needs %.0f MB and only %.0f MB are free; lower "

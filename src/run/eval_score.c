@@ -60,7 +60,8 @@ static int batch_choose(const Scorer *s, int64_t length, int *out, Err *err)
     size_t available = backend_memory_left(s->m->be), needed;
     for (;;) {
         SweepOptions so = {.batch = (int)B, .length = length, .learn = s->column->learn};
-        needed = sweep_plan(s->m, &so).total;
+        SweepPlan plan = sweep_plan(s->m, &so);
+        needed = plan.total + plan.scratch;
         if (o->batch > 0 || B == 1 || needed <= available / 2) break;
         B = (B + 1) / 2;
     }

@@ -45,13 +45,14 @@ static int batch_choose(Scorer *s, Err *err)
         SweepOptions so = sweep_options(s, B);
         SweepPlan plan = sweep_plan(s->m, &so);
         s->h->chunks = plan.chunks;
-        if (plan.total <= s->o->memory) break;
+        size_t needed = plan.total + plan.scratch;
+        if (needed <= s->o->memory) break;
         if (B > 1) continue;
-        if (plan.total <= backend_memory_left(s->m->be)) break;
+        if (needed <= backend_memory_left(s->m->be)) break;
         return err_set(err,
                        "an evaluation of one sequence of %lld tokens needs %.0f MB and %.0f MB are "
                        "free; lower training.seq_length",
-                       (long long)s->o->length, (double)plan.total / 1e6,
+                       (long long)s->o->length, (double)needed / 1e6,
                        (double)backend_memory_left(s->m->be) / 1e6);
     }
     int64_t batches = (n + B - 1) / B;

@@ -9,7 +9,7 @@ static int evaluate(Trainer *t, const volatile sig_atomic_t *stop, Err *err)
     HoldoutOptions o = {.length = c->seq_length,
                         .max_sequences = c->eval_sequences,
                         .batch = c->eval_batch_size,
-                        .memory = t->plan.sweep.total,
+                        .memory = t->plan.sweep.total + t->plan.sweep.scratch,
                         .stop = stop};
     Holdout h;
     TRY(holdout_score(&h, t->model, t->holdout, &o, err));

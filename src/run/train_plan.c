@@ -17,14 +17,18 @@ SweepOptions train_sweep_options(const Config *c)
                           .learn = t->train_mode == TRAIN_META};
 }
 
-/* Beside the arrays, and the largest weight in bfloat16. On the host: what is resident by now, the
- * libraries' code for products, and each thread's packed operands (measured: docs/speed.md). On a
- * GPU: the library's workspace, and scratch of its operations (an estimate). */
-static size_t program_bytes(const Config *c, const Backend *be)
+/* Of a GPU's memory: kernels are loaded as they are first started, and a record of a step takes
+ * some (an estimate). */
+enum { GPU_PROGRAM = 64 << 20 };
+
+/* Beside the arrays. On the host: what is resident by now, the libraries' code for products, each
+ * thread's packed operands (measured: docs/speed.md), and the largest weight in bfloat16. On a GPU:
+ * its program, and what its operations take. */
+static size_t program_bytes(const Config *c, const Backend *be, size_t scratch)
 {
     size_t rounded = c->model.compute_dtype == COMPUTE_BF16 ? sweep_head_bf16(&c->model) : 0;
     size_t threads = (size_t)be->threads;
-    if (be->machine->own_memory) return ((size_t)160 << 20) + 2 * rounded;
+    if (be->machine->own_memory) return GPU_PROGRAM + scratch;
     return mem_peak_rss() + ((size_t)4 << 20) + threads * ((size_t)4 << 20) + rounded;
 }
 
@@ -42,9 +46,9 @@ int train_plan_make(TrainPlan *out, const Config *c, Backend *be, bool snapshot,
                        .moments = 2 * block,
                        .snapshot = snapshot && !be->machine->own_memory ? 2 * block : 0,
                        .tokens = (size_t)o.batch * (size_t)(o.length + 1) * sizeof(int32_t),
-                       .program = program_bytes(c, be),
                        .available = backend_memory_left(be),
                        .be = be};
+    out->program = program_bytes(c, be, out->sweep.scratch);
     out->floor = sweep_floor_flops(&shape, o.length, true, o.learn);
     out->total = out->sweep.total + out->weights + out->gradient + out->moments + out->snapshot +
                  out->tokens + out->program;
