@@ -30,6 +30,8 @@ static const Case cases[] = {
      "**.suffix_blocks.feed_forward_prime.**"},
     {"window smaller than the chunk", SEQ_SWA, TRAIN_META, 12, 5, 1, true, "**.suffix_blocks.**"},
     {"window no multiple of the chunk", SEQ_SWA, TRAIN_META, 7, 10, 3, false, "**"},
+    {"short chunks under a long window", SEQ_SWA, TRAIN_META, 3, 17, 1, true,
+     "**.suffix_blocks.feed_forward_prime.**"},
     {"chunks of one token", SEQ_SWA, TRAIN_META, 1, 4, 1, true,
      "**.suffix_blocks.feed_forward_prime.**"},
     {"chunk longer than the text", SEQ_SWA, TRAIN_META, 64, 80, 1, true, "**.suffix_blocks.**"},
@@ -138,6 +140,67 @@ static void reading_equals_evaluation(void **state)
     backend_close(be);
 }
 
+/* A copy made anywhere, wherever chunks then begin in its window, goes on with the same bits. */
+static void check_copies(Backend *be, const Case *c)
+{
+    int32_t tokens[T + 1];
+    double nll[T + 1], again[T + 1];
+    Rng rng;
+    Err err;
+    Reader *r, *copy;
+    Model *m = make_model(be, c);
+    rng_seed(&rng, 7, 0);
+    for (int i = 0; i <= T; i++) tokens[i] = (int32_t)rng_below(&rng, VOCAB);
+    for (size_t at = 1; at < T; at += 5) {
+        assert_int_equal(reader_create(&r, m, c->mode == TRAIN_META, 0, &err), 0);
+        assert_int_equal(reader_feed(r, tokens, at, nll, &err), 0);
+        assert_int_equal(reader_clone(&copy, r, &err), 0);
+        assert_int_equal(reader_feed(r, tokens + at, T - at, nll + at, &err), 0);
+        assert_int_equal(reader_feed(copy, tokens + at, T - at, again + at, &err), 0);
+        if (memcmp(nll + at, again + at, (T - at) * sizeof *nll) != 0)
+            fail_msg("%s: a copy after %zu tokens goes on differently", c->name, at);
+        reader_free(r);
+        reader_free(copy);
+    }
+    model_free(m);
+}
+
+static void copies_go_on_alike(void **state)
+{
+    (void)state;
+    Backend *be;
+    BackendOptions o = {.threads = 1};
+    Err err;
+    assert_int_equal(backend_open(&be, &o, &err), 0);
+    for (int i = 0; i < ARRAY_LEN(cases); i++) check_copies(be, &cases[i]);
+    backend_close(be);
+}
+
+/* What was read is whole chunks and the rows of one more; the numbers of a memory must say so. */
+static void restoring_refuses(void **state)
+{
+    (void)state;
+    int32_t tokens[40] = {0};
+    Backend *be;
+    BackendOptions o = {.threads = 1};
+    Err err;
+    Reader *r;
+    ReaderSnapshot s;
+    assert_int_equal(backend_open(&be, &o, &err), 0);
+    Model *m = make_model(be, &cases[0]);
+    assert_int_equal(reader_create(&r, m, true, 0, &err), 0);
+    assert_int_equal(reader_feed(r, tokens, ARRAY_LEN(tokens), NULL, &err), 0);
+    assert_int_equal(reader_snapshot(r, &s, &err), 0);
+    assert_int_equal(reader_restore(r, &s, &err), 0);
+    s.counters.tokens++;
+    assert_int_equal(reader_restore(r, &s, &err), -1);
+    assert_non_null(strstr(err.text, "contradict"));
+    reader_snapshot_free(&s);
+    reader_free(r);
+    model_free(m);
+    backend_close(be);
+}
+
 /* Readers that have read prompts of different lengths, then side by side, against the same alone:
  * greedy, so that a token that differs would lead astray for good. */
 static void check_side_by_side(Backend *be, const Case *c, bool learn)
@@ -235,8 +298,9 @@ static void side_by_side_refuses(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(reading_equals_evaluation),
-                                       cmocka_unit_test(side_by_side_equals_alone),
-                                       cmocka_unit_test(side_by_side_refuses)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(reading_equals_evaluation), cmocka_unit_test(copies_go_on_alike),
+        cmocka_unit_test(restoring_refuses), cmocka_unit_test(side_by_side_equals_alone),
+        cmocka_unit_test(side_by_side_refuses)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
