@@ -139,10 +139,10 @@ static void feed(Reader *r, const int32_t *tokens, size_t n, double *nll)
     if (reader_feed(r, tokens, n, nll, &err) < 0) fail_msg("%s", err.text);
 }
 
-/* Chunks at once and ragged pieces between them. */
+/* Chunks at once, whole ones alone, and ragged pieces between them. */
 static void read_text(Reader *r, const int32_t *tokens, int from, int to, double *nll)
 {
-    static const int pieces[] = {90, 3, 14, 1, 40, 9};
+    static const int pieces[] = {88, 8, 2, 15, 1, 38, 9};
     for (int i = 0, at = from, n; at < to; at += n, i++) {
         n = pieces[i % ARRAY_LEN(pieces)];
         if (n > to - at) n = to - at;
@@ -238,8 +238,8 @@ static void test_records_keep_the_bits(void **state)
 
 /* ------------------------------------------------------------------------------ calls */
 
-/* Calls of a reader that reads so many chunks at once. */
-static Calls calls_of(bool learn, int chunks)
+/* Calls of a reader that reads so many chunks, `slice` tokens at once. */
+static Calls calls_of(bool learn, int chunks, int slice)
 {
     int32_t *tokens = malloc((size_t)(chunks * CHUNK + 1) * sizeof *tokens);
     assert_non_null(tokens);
@@ -249,7 +249,10 @@ static Calls calls_of(bool learn, int chunks)
     Reader *r = make_reader(m, learn);
     assert_int_equal(r->kv.rows, 40);
     calls = (Calls){0};
-    feed(r, tokens, (size_t)(chunks * CHUNK + 1), NULL);
+    for (int at = 0, n; at <= chunks * CHUNK; at += n) {
+        n = slice < chunks * CHUNK + 1 - at ? slice : chunks * CHUNK + 1 - at;
+        feed(r, tokens + at, (size_t)n, NULL);
+    }
     Calls made = calls;
     reader_free(r);
     close_all(m, be);
@@ -261,12 +264,24 @@ static Calls calls_of(bool learn, int chunks)
 static void check_calls(bool learn)
 {
     enum { SOME = 9, MORE = 4, MOVES = 2 * 2 * 2 };
-    Calls few = calls_of(learn, SOME), many = calls_of(learn, SOME + MORE);
+    Calls few = calls_of(learn, SOME, TEXT), many = calls_of(learn, SOME + MORE, TEXT);
     assert_int_equal(many.plays - few.plays, MORE);
     assert_int_equal(many.downloads - few.downloads, MORE);
     assert_int_equal(many.uploads - few.uploads, MORE);
     assert_int_equal(many.products - few.products, 0);
     assert_int_equal(many.copies - few.copies, MORE / 2 * MOVES + (learn ? MORE : 0));
+}
+
+/* Where pieces end with a chunk, it is learned from in a play of its own, after its rows'. */
+static void test_pieces_of_whole_chunks(void **state)
+{
+    (void)state;
+    enum { SOME = 15, MORE = 6, SLICE = 3 };
+    Calls few = calls_of(true, SOME, SLICE * CHUNK),
+          many = calls_of(true, SOME + MORE, SLICE * CHUNK);
+    assert_int_equal(many.plays - few.plays, MORE + MORE / SLICE);
+    assert_int_equal(many.downloads - few.downloads, MORE);
+    assert_int_equal(many.products - few.products, 0);
 }
 
 static void test_one_play_and_one_wait(void **state)
@@ -395,6 +410,7 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_scores_are_the_cpus),
                                        cmocka_unit_test(test_records_keep_the_bits),
                                        cmocka_unit_test(test_one_play_and_one_wait),
+                                       cmocka_unit_test(test_pieces_of_whole_chunks),
                                        cmocka_unit_test(test_readers_in_turn),
                                        cmocka_unit_test(test_no_place),
                                        cmocka_unit_test(test_nothing_learned_from_nan)};

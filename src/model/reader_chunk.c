@@ -132,15 +132,6 @@ static void rows_done(Reader *r, const int32_t *tokens, int n)
     r->logits_known = false;
 }
 
-void reader_append_rows(Reader *r, const int32_t *tokens, int n)
-{
-    int64_t start = r->counters.tokens;
-    backend_upload_ids(r->m->be, r->m->room->chunk.ids, tokens, (size_t)n);
-    place_rope(r, start, n);
-    forward_rows(r, start, r->fill, n);
-    rows_done(r, tokens, n);
-}
-
 void reader_row_done(Reader *r, int32_t token, const real *x, const real *hidden)
 {
     size_t C = (size_t)r->m->cfg.model.hidden_size;
@@ -173,8 +164,30 @@ void reader_score_rows(Reader *r, const int32_t *tokens, int n, double *nll)
 typedef struct ChunkRun {
     Reader *r;
     int64_t start; /* position of the chunk */
-    bool append;   /* its rows come now; else only the tail runs again, as one */
+    unsigned parts;
 } ChunkRun;
+
+/* As if the tail's pass had just run over the chunk: its activations are still there. */
+static void resume_rows(Reader *r, int64_t start)
+{
+    Span span = reader_span(r, start, r->chunk, tail_reach(r->m));
+    TailPass p = reader_pass(r, &span);
+    tail_resume(&p, r->x);
+}
+
+static void chunk_loss(Reader *r, int64_t start)
+{
+    const Model *m = r->m;
+    ReaderRoom *room = m->room;
+    Grads g = {.m = m, .inner = room->g, .use_inner = true};
+    if (r->learn) profile_phase(m->be, PHASE_INNER_STEP);
+    if (r->learn) backend_zero(m->be, room->g, m->inner.size);
+    score(r, start, r->chunk, room->chunk.targets, r->learn ? &g : NULL);
+    if (r->learn)
+        m->be->ops->inner_sgd_forward(m->be, room->next, room->norm, r->fast, room->g, 1,
+                                      m->inner.size, room->chunk.lr,
+                                      m->cfg.training.optimizer_inner.clip_gradient);
+}
 
 /* All that is computed of a chunk. The host's part in it does not depend on the position but by the
  * row that it begins at: where attention is local to chunks, each of them begins one. */
@@ -182,30 +195,24 @@ static void chunk_passes(void *context)
 {
     const ChunkRun *run = context;
     Reader *r = run->r;
-    const Model *m = r->m;
-    ReaderRoom *room = m->room;
-    Grads g = {.m = m, .inner = room->g, .use_inner = true};
-    if (run->append)
+    if (run->parts & CHUNK_ROWS)
         forward_rows(r, run->start, 0, r->chunk);
-    else
+    else if (run->parts & CHUNK_TAIL)
         tail_rows(r, run->start, r->chunk, r->x);
-    if (r->learn) profile_phase(m->be, PHASE_INNER_STEP);
-    if (r->learn) backend_zero(m->be, room->g, m->inner.size);
-    score(r, run->start, r->chunk, room->chunk.targets, r->learn ? &g : NULL);
-    if (r->learn)
-        m->be->ops->inner_sgd_forward(m->be, room->next, room->norm, r->fast, room->g, 1,
-                                      m->inner.size, room->chunk.lr,
-                                      m->cfg.training.optimizer_inner.clip_gradient);
+    else
+        resume_rows(r, run->start);
+    if (run->parts & CHUNK_LOSS) chunk_loss(r, run->start);
 }
 
-/* While the window fills, each chunk begins at a row of its own and none comes back. */
+/* Tokens and, for a loss, targets are the reader's. While the window fills, each chunk begins at a
+ * row of its own and none comes back. */
 static void chunk_run(ChunkRun *run)
 {
     Reader *r = run->r;
     ReaderRoom *room = r->m->room;
     int64_t first = run->start - r->kv_base;
     bool full = r->history >= 0 && first >= r->history;
-    ChunkKey key = {r->memory, (int)first, run->append, r->learn};
+    ChunkKey key = {r->memory, (int)first, run->parts, r->learn};
     Repeat *repeat = full ? reader_record(r->m, &key) : NULL;
     memcpy(room->staged_chunk.ids, r->tokens, (size_t)r->chunk * sizeof *r->tokens);
     memcpy(room->staged_chunk.targets, r->targets, (size_t)r->chunk * sizeof *r->targets);
@@ -216,6 +223,7 @@ static void chunk_run(ChunkRun *run)
         repeat_run(r->m->be, repeat, chunk_passes, run);
     else
         chunk_passes(run);
+    room->held = run->parts == CHUNK_ROWS ? r->memory : NULL;
 }
 
 static int not_finite(const Reader *r, const char *what, Err *err)
@@ -224,6 +232,22 @@ static int not_finite(const Reader *r, const char *what, Err *err)
                    "the %s is not finite in the chunk that ends at token %lld; nothing was "
                    "learned from it; read with a lower inner learning rate",
                    what, (long long)r->counters.tokens);
+}
+
+/* Of a whole chunk, the tail's activations are left for its learning, should that be next. */
+void reader_append_rows(Reader *r, const int32_t *tokens, int n)
+{
+    int64_t start = r->counters.tokens;
+    int fill = r->fill;
+    rows_done(r, tokens, n);
+    if (n == r->chunk) {
+        chunk_run(&(ChunkRun){r, start, CHUNK_ROWS});
+        return;
+    }
+    backend_upload_ids(r->m->be, r->m->room->chunk.ids, tokens, (size_t)n);
+    place_rope(r, start, n);
+    forward_rows(r, start, fill, n);
+    r->m->room->held = NULL;
 }
 
 /* Losses, and the norm, of the chunk that was run; the one place that waits for it. */
@@ -250,7 +274,8 @@ int reader_learn_pieces(Reader *r, int32_t next_token, Err *err)
 {
     double began = time_now();
     if (r->learn) {
-        ChunkRun run = {.r = r, .start = r->counters.tokens - r->chunk};
+        unsigned tail = r->m->room->held == r->memory ? 0 : CHUNK_TAIL;
+        ChunkRun run = {r, r->counters.tokens - r->chunk, tail | CHUNK_LOSS};
         memcpy(r->targets, r->tokens + 1, (size_t)(r->chunk - 1) * sizeof *r->targets);
         r->targets[r->chunk - 1] = next_token;
         chunk_run(&run);
@@ -265,7 +290,7 @@ int reader_learn_pieces(Reader *r, int32_t next_token, Err *err)
 int reader_read_chunk(Reader *r, const int32_t *tokens, double *nll, Err *err)
 {
     double began = time_now();
-    ChunkRun run = {.r = r, .start = r->counters.tokens, .append = true};
+    ChunkRun run = {r, r->counters.tokens, CHUNK_ROWS | CHUNK_LOSS};
     memcpy(r->targets, tokens + 1, (size_t)r->chunk * sizeof *r->targets);
     rows_done(r, tokens, r->chunk);
     chunk_run(&run);

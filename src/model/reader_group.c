@@ -94,6 +94,7 @@ static void group_step(Group *g, const int32_t *tokens)
     room_step_upload(m);
     group_recognise(g);
     repeat_run(m->be, &room->repeat, group_passes, g);
+    room->held = NULL;
     for (int b = 0; b < g->n; b++)
         reader_row_done(g->r[b], tokens[b], room->x + (size_t)b * C,
                         room->tail.hidden.v + (size_t)b * C);

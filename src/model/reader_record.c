@@ -13,7 +13,7 @@ enum { PATIENCE = 8 * CHUNK_RECORDS };
 
 static bool same_key(const ChunkKey *a, const ChunkKey *b)
 {
-    return a->memory == b->memory && a->first == b->first && a->append == b->append &&
+    return a->memory == b->memory && a->first == b->first && a->parts == b->parts &&
            a->learn == b->learn;
 }
 

@@ -58,6 +58,7 @@ void reader_room_forget(Model *m, const real *memory)
 {
     ReaderRoom *room = m->room;
     if (!room) return;
+    room->held = NULL;
     bool together = !memory;
     for (int b = 0; b < room->n_together; b++) together = together || room->together[b] == memory;
     reader_records_forget(m, memory);

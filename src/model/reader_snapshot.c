@@ -154,6 +154,7 @@ int reader_restore(Reader *r, const ReaderSnapshot *s, Err *err)
     backend_upload(r->m->be, r->last_hidden, h->data, (size_t)C);
     memcpy(r->tokens, t->data, (size_t)fill * sizeof *r->tokens);
     r->logits_known = false;
+    r->m->room->held = NULL;
     return 0;
 }
 

@@ -21,11 +21,16 @@ typedef struct ChunkArrays {
     int32_t *ids, *targets; /* (rows) */
 } ChunkArrays;
 
-/* What the operations of a whole chunk depend on, beside the room. */
+/* What is done with a whole chunk at once: its rows come, through both halves; or its tail is run
+ * again, as one; its loss, and the inner step. */
+enum { CHUNK_ROWS = 1, CHUNK_TAIL = 2, CHUNK_LOSS = 4 };
+
+/* What these operations depend on, beside the room. */
 typedef struct ChunkKey {
     const real *memory; /* of the reader */
     int first;          /* row of the window that the chunk begins at */
-    bool append, learn; /* its rows come with it; an inner step is taken */
+    unsigned parts;     /* CHUNK_* */
+    bool learn;         /* an inner step is taken */
 } ChunkKey;
 
 /* A chunk's operations, kept: see reader_record.c. */
@@ -64,6 +69,7 @@ typedef struct ReaderRoom {
     real *host;     /* (rows + 1 or V, the larger), host: a report, or logits */
     ChunkRecord record[CHUNK_RECORDS];
     int64_t chunks_run;
+    const real *held; /* memory of the reader whose chunk the tail's activations are of, or NULL */
 } ReaderRoom;
 
 /* `staged` to `step`, `staged_chunk` to `chunk`. */

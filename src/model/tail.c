@@ -84,6 +84,13 @@ void tail_forward(const TailPass *p, real *x)
                                    (int)c->hidden_size, c->rms_norm_eps);
 }
 
+/* Only the first input is one caller's or another's; all else lies where the tail has it. */
+void tail_resume(const TailPass *p, real *x)
+{
+    Tail *t = p->tail;
+    t->acts[0].act[tail_blocks(p->m) ? A_X : A_OUT] = (Dual){.v = x};
+}
+
 static ParamId head_weight(const Model *m)
 {
     return m->cfg.model.tie_word_embeddings ? P_WTE : P_LM_HEAD;

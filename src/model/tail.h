@@ -71,6 +71,9 @@ typedef struct TailPass {
 
 /* x (B, M, C) to t->hidden, tangents following the weights'. */
 void tail_forward(const TailPass *p, real *x);
+/* As if that had just been done: nothing else has used the tail's activations since, but what was
+ * played from a record. */
+void tail_resume(const TailPass *p, real *x);
 /* Loss of the rows in t->nll against target (B, M), and the backward pass where seeds say so:
  * inner_seed: value slot, each sequence's masked mean; outer_seed: the loss's weight in the outer
  * loss, tangent slot (0: none). Returns in dx_out (B, M, C), if not NULL, the tangent slot of the

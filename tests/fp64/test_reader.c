@@ -107,9 +107,29 @@ static void compare(const Case *c, const char *how, const double *read, const do
                      read[i + 1], wanted[i]);
 }
 
+/* Whole chunks at a time, while a second reader of the model reads the same in chunks and a half.
+ */
+static void read_in_turn(Model *m, const int32_t *tokens, bool learn, double nll[2][T + 1])
+{
+    Reader *r[2];
+    Err err;
+    size_t chunk = (size_t)m->cfg.model.mini_batch_size, at[2] = {0, 0};
+    for (int i = 0; i < 2; i++) assert_int_equal(reader_create(&r[i], m, learn, 0, &err), 0);
+    for (int i = 0; at[0] < T + 1 || at[1] < T + 1; i = 1 - i) {
+        size_t size = i ? chunk + (chunk + 1) / 2 : chunk, left = T + 1 - at[i];
+        size = size < left ? size : left;
+        if (reader_feed(r[i], tokens + at[i], size, nll[i] + at[i], &err) < 0)
+            fail_msg("%s", err.text);
+        at[i] += size;
+    }
+    for (int i = 0; i < 2; i++) reader_free(r[i]);
+}
+
 static void check_case(Backend *be, const Case *c, bool learn)
 {
     static const size_t one[] = {1}, ragged[] = {3, 1, 17, 8, 2}, all[] = {T + 1};
+    size_t chunks[] = {(size_t)c->chunk, 2 * (size_t)c->chunk};
+    double in_turn[2][T + 1];
     int32_t tokens[T + 1];
     double wanted[T], read[T + 1];
     Rng rng;
@@ -123,6 +143,11 @@ static void check_case(Backend *be, const Case *c, bool learn)
     compare(c, "in pieces", read, wanted);
     read_in(m, tokens, learn, all, ARRAY_LEN(all), read);
     compare(c, "at once", read, wanted);
+    read_in(m, tokens, learn, chunks, ARRAY_LEN(chunks), read);
+    compare(c, "in whole chunks", read, wanted);
+    read_in_turn(m, tokens, learn, in_turn);
+    compare(c, "in turn, whole chunks", in_turn[0], wanted);
+    compare(c, "in turn, pieces", in_turn[1], wanted);
     model_free(m);
 }
 
