@@ -221,15 +221,14 @@ static void multiply(Backend *be, CudaGemm *c, const Gemm *g, const Matrices *a,
 
 void cuda_gemm(Backend *be, CudaGemm *c, const Gemm *g)
 {
-    Matrices a = {g->A,   g->ta ? g->K : g->M, g->ta ? g->M : g->K,
-                  g->lda, (int64_t)g->step_a,  g->count};
-    Matrices b = {g->B,   g->tb ? g->N : g->K, g->tb ? g->K : g->N,
-                  g->ldb, (int64_t)g->step_b,  g->count};
+    Matrices ab[] = {
+        {g->A, g->ta ? g->K : g->M, g->ta ? g->M : g->K, g->lda, (int64_t)g->step_a, g->count},
+        {g->B, g->tb ? g->N : g->K, g->tb ? g->K : g->N, g->ldb, (int64_t)g->step_b, g->count}};
     bool half = be->bf16 && sizeof(real) == sizeof(float);
     CudaOperands *operands = cuda_operands(be);
     cuda_operands_group(be, operands, true);
-    if (half) cuda_operands_round(be, operands, &a, &b);
-    if (!cuda_failed(be)) multiply(be, c, g, &a, &b, half);
+    if (half) cuda_operands_round(be, operands, ab, 2);
+    if (!cuda_failed(be)) multiply(be, c, g, &ab[0], &ab[1], half);
     cuda_operands_forget(operands, g->C,
                          (size_t)(g->count - 1) * g->step_c + (size_t)g->M * (size_t)g->ldc);
     cuda_operands_group(be, operands, false);

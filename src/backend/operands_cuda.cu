@@ -184,7 +184,6 @@ typedef struct Rounding {
     bool packs; /* every eighth element of a row is aligned for Half, and Rounded */
 } Rounding;
 
-enum { AT_ONCE = 2 }; /* a product's factors */
 typedef struct Roundings {
     Rounding of[AT_ONCE];
     int n;
@@ -202,11 +201,15 @@ static __global__ void round_kernel(const __grid_constant__ Roundings all)
     const real *from = (const real *)r.from.data + blockIdx.y * r.from.step + row * r.from.ld + col;
     __nv_bfloat16 *to = r.to + (blockIdx.y * r.from.rows + row) * cols + col;
     if (!r.packs || n < EIGHT) {
-        for (int j = 0; j < n; j++) to[j] = __float2bfloat16_rn((float)from[j]);
+        for (int j = 0; j < n; j++)
+            to[j] = __float2bfloat16_rn(r.from.data ? (float)from[j] : 0.0f);
         return;
     }
-    Half low = reinterpret_cast<const Half *>(from)[0],
-         high = reinterpret_cast<const Half *>(from)[1];
+    Half low = {}, high = {};
+    if (r.from.data) {
+        low = reinterpret_cast<const Half *>(from)[0];
+        high = reinterpret_cast<const Half *>(from)[1];
+    }
     Rounded x;
     for (int j = 0; j < EIGHT / 2; j++) {
         x.x[j] = __float2bfloat16_rn((float)low.x[j]);
@@ -276,10 +279,11 @@ static Matrices in_bf16(Backend *be, CudaOperands *o, const Matrices *m, Roundin
     return packed(m, r->half);
 }
 
-void cuda_operands_round(Backend *be, CudaOperands *o, Matrices *a, Matrices *b)
+void cuda_operands_round(Backend *be, CudaOperands *o, Matrices *m, int n)
 {
     Roundings all = {};
-    *a = in_bf16(be, o, a, &all);
-    *b = in_bf16(be, o, b, &all);
-    if (all.n) roundings_start(be, &all);
+    CHECK(n <= AT_ONCE, "%d operands at once", n);
+    for (int i = 0; i < n; i++)
+        if (m[i].count) m[i] = in_bf16(be, o, &m[i], &all);
+    if (all.n && !cuda_failed(be)) roundings_start(be, &all);
 }

@@ -20,6 +20,8 @@ typedef struct Matrices {
     int count;
 } Matrices;
 
+enum { AT_ONCE = 8 };
+
 CudaOperands *cuda_operands_open(void);
 void cuda_operands_close(CudaOperands *o); /* NULL is fine */
 /* Counts how deep groups are nested; what they rounded is forgotten at the end of the outermost. */
@@ -28,8 +30,9 @@ void cuda_operands_group(Backend *be, CudaOperands *o, bool begins);
 void cuda_operands_declare(Backend *be, CudaOperands *o, const real *x, size_t n);
 /* What lies in x (n) has changed. */
 void cuda_operands_forget(CudaOperands *o, const real *x, size_t n);
-/* Both factors of a product of `real` become what they are in bfloat16. */
-void cuda_operands_round(Backend *be, CudaOperands *o, Matrices *a, Matrices *b);
+/* n matrices, AT_ONCE at most, of `real` become what they are in bfloat16; data NULL: zeros; count
+ * 0: left out. */
+void cuda_operands_round(Backend *be, CudaOperands *o, Matrices *m, int n);
 
 /* As round_bf16 in machine.h. */
 void cuda_round_bf16(Backend *be, uint16_t *to, const real *x, size_t n);
