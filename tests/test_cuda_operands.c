@@ -165,8 +165,8 @@ static void test_many(void **state)
 int main(void)
 {
     open_machines();
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_bits),
-                                       cmocka_unit_test(test_many)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_many),
+                                       cmocka_unit_test(test_same_bits)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     for (int i = 0; i < MACHINES; i++) backend_close(machine[i]);
     return failed;

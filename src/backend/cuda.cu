@@ -194,13 +194,12 @@ static void memory_count(struct Cuda *c, size_t more, size_t less)
     if (c->taken > c->most) c->most = c->taken;
 }
 
-/* While records are kept, one of them may play with it. */
-void cuda_release(Backend *be, void *room, size_t bytes)
+void cuda_release(Backend *be, void *room, size_t bytes, bool recorded)
 {
     struct Cuda *c = be->cuda;
     if (!room) return;
     cuda_note(be, "waiting", cudaStreamSynchronize(c->stream));
-    if (c->records > 0) {
+    if (recorded && c->records > 0) {
         CHECK(c->n_retired < MOST_RETIRED, "scratch has grown %d times", c->n_retired);
         c->retired[c->n_retired++] = room;
         return;
@@ -213,7 +212,7 @@ void *cuda_grow(Backend *be, void *room, size_t *bytes, size_t wanted)
 {
     struct Cuda *c = be->cuda;
     if (wanted <= *bytes || c->failed) return room;
-    cuda_release(be, room, *bytes);
+    cuda_release(be, room, *bytes, true);
     *bytes = 0;
     room = NULL;
     cudaError_t status = cudaMalloc(&room, wanted);

@@ -25,8 +25,8 @@ void *cuda_scratch(Backend *be, size_t bytes);
 /* Such a room of one's own: of *bytes now, of at least `wanted` afterwards; what was in it is lost
  * where it grows. */
 void *cuda_grow(Backend *be, void *room, size_t *bytes, size_t wanted);
-/* The end of such a room, when the GPU is done with it. */
-void cuda_release(Backend *be, void *room, size_t bytes);
+/* The end of such a room, when the GPU is done with it. recorded: a record may play with it. */
+void cuda_release(Backend *be, void *room, size_t bytes, bool recorded);
 
 /* Of products, see operands_cuda.cuh. */
 struct CudaOperands *cuda_operands(const Backend *be);

@@ -16,6 +16,7 @@ extern "C" {
 }
 
 enum { MOST_OPERANDS = 48, MOST_BLOCKS = 32, ALIGNED = 256, THREADS = 256 };
+enum { LEAST_BLOCK = 1 << 20 };
 
 /* A run of `real` (rows 1, cols of them), or matrices with gaps between their rows. */
 typedef struct Operand {
@@ -51,6 +52,14 @@ void cuda_operands_close(CudaOperands *o)
 
 /* ------------------------------------------------------------------------------ the room */
 
+/* Each block as large as all before it, so that they are few. */
+static size_t block_bytes(const CudaOperands *o, size_t bytes)
+{
+    size_t most = bytes > LEAST_BLOCK ? bytes : (size_t)LEAST_BLOCK, all = 0;
+    for (int i = 0; i < o->n_blocks; i++) all += o->block[i].bytes;
+    return most > all ? most : all;
+}
+
 /* Room for this many elements; NULL once the GPU has failed. */
 static uint16_t *room_take(Backend *be, CudaOperands *o, size_t n)
 {
@@ -58,9 +67,10 @@ static uint16_t *room_take(Backend *be, CudaOperands *o, size_t n)
     Block *b = o->n_blocks ? &o->block[o->n_blocks - 1] : NULL;
     if (!b || b->used + bytes > b->bytes) {
         CHECK(o->n_blocks < MOST_BLOCKS, "operands of one group in %d blocks", o->n_blocks);
+        size_t wanted = block_bytes(o, bytes);
         b = &o->block[o->n_blocks++];
         *b = {};
-        b->p = (char *)cuda_grow(be, NULL, &b->bytes, bytes);
+        b->p = (char *)cuda_grow(be, NULL, &b->bytes, wanted);
         if (!b->p) return NULL;
     }
     b->used += bytes;
@@ -73,7 +83,7 @@ static void room_empty(Backend *be, CudaOperands *o)
     for (int i = 0; i < o->n_blocks; i++) used += o->block[i].used;
     for (; o->n_blocks > 1; o->n_blocks--) {
         Block *b = &o->block[o->n_blocks - 1];
-        cuda_release(be, b->p, b->bytes);
+        cuda_release(be, b->p, b->bytes, false); /* nothing grows while a run is recorded */
     }
     Block *b = &o->block[0];
     b->p = (char *)cuda_grow(be, b->p, &b->bytes, used);
