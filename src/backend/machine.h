@@ -10,6 +10,9 @@
 typedef struct Machine {
     bool own_memory; /* apart from the host's */
     int span_rows;   /* of activations that one pass of a block keeps it busy with */
+    /* Of logits that are made, and turned into gradients, at a time: rows, and elements. */
+    int head_rows;
+    int64_t head_logits;
     /* Sets ops, isa, threads, bf16_native and what is the machine's own. On failure nothing is
      * left. */
     int (*open)(Backend *be, const BackendOptions *options, Err *err);
