@@ -133,6 +133,10 @@ void gemm(Backend *be, Trans ta, Trans tb, int M, int N, int K, real alpha, cons
  * serves the next ones too. Pairs may be nested. */
 void gemm_group_begin(Backend *be);
 void gemm_group_end(Backend *be);
+/* Inside a group: what the next kernel writes into x (n) is an operand of the group's products and
+ * nothing else, so that a machine which rounds operands may have it written there only in that
+ * form. */
+void gemm_operand(Backend *be, const real *x, size_t n);
 
 /* `count` dense products side by side, C_i = op(A_i) op(B_i) + beta C_i, their operands step_*
  * elements apart. */

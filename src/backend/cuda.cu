@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/gemm_cuda.cuh" // defines: cuda_gemm_open, cuda_gemm_close, cuda_gemm
+#include "backend/gemm_cuda.cuh"     // defines: cuda_gemm_open, cuda_gemm_close, cuda_gemm
+#include "backend/operands_cuda.cuh" // defines: cuda_operands_open, cuda_round_bf16
 
 extern "C" {
 #include "backend/machine.h"
@@ -18,6 +19,15 @@ extern const struct Ops ops_cuda;
 }
 
 enum { LEAST_MAJOR = 8, NAME_LENGTH = 16, MOST_RETIRED = 256 };
+
+/* What a rehearsal puts out of the way; see backend_rehearse_begin. */
+typedef struct Rehearsal {
+    bool on;
+    uintptr_t next; /* address to give out */
+    size_t taken, most, scratch_bytes;
+    void *scratch;
+    CudaOperands *operands;
+} Rehearsal;
 
 struct Cuda {
     int device;
@@ -33,16 +43,20 @@ struct Cuda {
     void *scratch;
     size_t scratch_bytes;
     CudaGemm *gemm;
-    bool rehearsing;     /* see backend_rehearse_begin */
-    size_t true_scratch; /* bytes of scratch that there are, meanwhile */
-    uintptr_t rehearsed; /* the next address to give out */
+    CudaOperands *operands;
+    Rehearsal rehearsal;
 };
 
 /* ------------------------------------------------------------------------------ failures */
 
 bool cuda_failed(const Backend *be)
 {
-    return be->cuda->failed || be->cuda->rehearsing;
+    return be->cuda->failed || be->cuda->rehearsal.on;
+}
+
+bool cuda_rehearses(const Backend *be)
+{
+    return be->cuda->rehearsal.on;
 }
 
 void cuda_fail(Backend *be, const char *what, const char *why)
@@ -120,6 +134,7 @@ static int device_open(Backend *be, const BackendOptions *options, Err *err)
     size_t all;
     if (status == cudaSuccess) status = cudaMemGetInfo(&c->room, &all);
     if (status != cudaSuccess) return no_gpu(err, cudaGetErrorString(status));
+    c->operands = cuda_operands_open();
     return cuda_gemm_open(&c->gemm, err);
 }
 
@@ -127,6 +142,7 @@ static void machine_close(Backend *be)
 {
     struct Cuda *c = be->cuda;
     cuda_gemm_close(c->gemm);
+    cuda_operands_close(be, c->operands);
     if (c->scratch) cudaFree(c->scratch);
     for (int i = 0; i < c->n_retired; i++) cudaFree(c->retired[i]);
     if (c->stream) cudaStreamDestroy(c->stream);
@@ -167,6 +183,11 @@ int cuda_processors(const Backend *be)
     return be->cuda->processors;
 }
 
+CudaOperands *cuda_operands(const Backend *be)
+{
+    return be->cuda->operands;
+}
+
 static void out_of_memory(Backend *be, size_t bytes)
 {
     struct Cuda *c = be->cuda;
@@ -188,25 +209,42 @@ static void memory_count(struct Cuda *c, size_t more, size_t less)
     if (c->taken > c->most) c->most = c->taken;
 }
 
+/* Below what any address space is given from: addresses that differ, and nothing lies there. */
+enum : uintptr_t { REHEARSED = (uintptr_t)1 << 40, REHEARSED_UNIT = 1 << 21 };
+
+static void *rehearsed_alloc(struct Cuda *c, size_t bytes)
+{
+    uintptr_t at = c->rehearsal.next;
+    c->rehearsal.next += (bytes / REHEARSED_UNIT + 1) * REHEARSED_UNIT;
+    return (void *)at;
+}
+
+void cuda_release(Backend *be, void *room, size_t bytes, bool recorded)
+{
+    struct Cuda *c = be->cuda;
+    if (!room) return;
+    if (c->rehearsal.on) {
+        memory_count(c, 0, bytes);
+        return;
+    }
+    cuda_note(be, "waiting", cudaStreamSynchronize(c->stream));
+    if (recorded && c->records > 0) {
+        CHECK(c->n_retired < MOST_RETIRED, "scratch has grown %d times", c->n_retired);
+        c->retired[c->n_retired++] = room;
+        return;
+    }
+    cudaFree(room);
+    memory_count(c, 0, bytes);
+}
+
 void *cuda_grow(Backend *be, void *room, size_t *bytes, size_t wanted)
 {
     struct Cuda *c = be->cuda;
     if (wanted <= *bytes || c->failed) return room;
-    if (c->rehearsing) {
-        *bytes = wanted;
-        return room;
-    }
-    cuda_note(be, "waiting", cudaStreamSynchronize(c->stream));
-    if (room && c->records > 0) {
-        CHECK(c->n_retired < MOST_RETIRED, "scratch has grown %d times", c->n_retired);
-        c->retired[c->n_retired++] = room;
-    } else {
-        cudaFree(room);
-        memory_count(c, 0, *bytes);
-    }
+    cuda_release(be, room, *bytes, true);
     *bytes = 0;
-    room = NULL;
-    cudaError_t status = cudaMalloc(&room, wanted);
+    room = c->rehearsal.on ? rehearsed_alloc(c, wanted) : NULL;
+    cudaError_t status = room ? cudaSuccess : cudaMalloc(&room, wanted);
     if (status == cudaErrorMemoryAllocation) out_of_memory(be, wanted);
     cuda_note(be, "memory for scratch", status);
     if (c->failed) return NULL;
@@ -230,20 +268,10 @@ static size_t memory_left(Backend *be)
     return left;
 }
 
-/* Below what any address space is given from: they differ, and nothing lies there. */
-enum : uintptr_t { REHEARSED = (uintptr_t)1 << 40, REHEARSED_UNIT = 1 << 21 };
-
-static void *rehearsed_alloc(struct Cuda *c, size_t bytes)
-{
-    void *p = (void *)c->rehearsed;
-    c->rehearsed += (bytes / REHEARSED_UNIT + 1) * REHEARSED_UNIT;
-    return p;
-}
-
 static void *memory_alloc(Backend *be, size_t bytes, bool shared)
 {
     void *p = NULL;
-    if (be->cuda->rehearsing) return rehearsed_alloc(be->cuda, bytes);
+    if (be->cuda->rehearsal.on) return rehearsed_alloc(be->cuda, bytes);
     if (cuda_failed(be)) return NULL;
     if (bytes == 0) bytes = 1;
     cudaError_t status =
@@ -263,7 +291,7 @@ static void *memory_alloc(Backend *be, size_t bytes, bool shared)
 /* cudaFree waits for the device by itself. */
 static void memory_free(Backend *be, void *p, size_t bytes)
 {
-    if (!p || be->cuda->rehearsing) return;
+    if (!p || be->cuda->rehearsal.on) return;
     memory_count(be->cuda, 0, bytes ? bytes : 1);
     cudaFree(p);
 }
@@ -369,19 +397,25 @@ static void record_free(Backend *be, BackendRecord *record)
 static void rehearse_begin(Backend *be)
 {
     struct Cuda *c = be->cuda;
-    c->rehearsing = true;
-    c->rehearsed = REHEARSED;
-    c->true_scratch = c->scratch_bytes;
-    c->scratch_bytes = 0;
-    cuda_gemm_rehearse(c->gemm, true);
+    c->rehearsal =
+        (Rehearsal){true, REHEARSED, c->taken, c->most, c->scratch_bytes, c->scratch, c->operands};
+    c->taken = c->most = c->scratch_bytes = 0;
+    c->scratch = NULL;
+    c->operands = cuda_operands_open();
 }
 
 static size_t rehearse_end(Backend *be)
 {
     struct Cuda *c = be->cuda;
-    size_t bytes = c->scratch_bytes + cuda_gemm_rehearse(c->gemm, false);
-    c->scratch_bytes = c->true_scratch;
-    c->rehearsing = false;
+    Rehearsal *r = &c->rehearsal;
+    size_t bytes = c->most;
+    cuda_operands_close(be, c->operands);
+    c->taken = r->taken;
+    c->most = r->most;
+    c->scratch_bytes = r->scratch_bytes;
+    c->scratch = r->scratch;
+    c->operands = r->operands;
+    r->on = false;
     return bytes;
 }
 
@@ -392,14 +426,24 @@ static void machine_gemm(Backend *be, const Gemm *g)
     if (!be->cuda->failed) cuda_gemm(be, be->cuda->gemm, g);
 }
 
-/* 8,192 rows of 768 columns are 384 tiles of 128 x 128 for the 132 processors of an H100. */
 static void machine_gemm_group(Backend *be, bool begins)
 {
-    cuda_gemm_group(be->cuda->gemm, begins);
+    cuda_operands_group(be, be->cuda->operands, begins);
 }
 
+static void machine_gemm_operand(Backend *be, const real *x, size_t n)
+{
+    cuda_operands_declare(be, be->cuda->operands, x, n);
+}
+
+/* 8,192 rows of 768 columns are 384 tiles of 128 x 128 for the 132 processors of an H100. A block
+ * of the head adds to the whole gradient of its weight: 0.8 GB at 125m's vocabulary of 128,256,
+ * 0.26 ms, which is half of the block's time at 1,000 rows and a sixth of it at the 4,000 that 2 GB
+ * hold. */
 static const Machine machine_cuda = {.own_memory = true,
                                      .span_rows = 8192,
+                                     .head_rows = 8192,
+                                     .head_logits = 512 << 20,
                                      .open = machine_open,
                                      .close = machine_close,
                                      .enter = machine_enter,
@@ -415,6 +459,7 @@ static const Machine machine_cuda = {.own_memory = true,
                                      .memory_peak = memory_peak,
                                      .gemm = machine_gemm,
                                      .gemm_group = machine_gemm_group,
+                                     .gemm_operand = machine_gemm_operand,
                                      .record_begin = record_begin,
                                      .record_end = record_end,
                                      .record_play = record_play,

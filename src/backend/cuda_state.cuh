@@ -16,6 +16,9 @@ enum { CUDA_STATIC_SHARED = 48 << 10 }; /* bytes a block has without asking */
 void cuda_note(Backend *be, const char *what, cudaError_t status);
 void cuda_fail(Backend *be, const char *what, const char *why);
 bool cuda_failed(const Backend *be);
+/* Nor is anything started in a rehearsal (backend_rehearse_begin), where cuda_failed is true too;
+ * but what would be must be seen to grow scratch. */
+bool cuda_rehearses(const Backend *be);
 cudaStream_t cuda_stream(const Backend *be);
 /* Number of multiprocessors, to size grids that walk over their work. */
 int cuda_processors(const Backend *be);
@@ -25,5 +28,13 @@ void *cuda_scratch(Backend *be, size_t bytes);
 /* Such a room of one's own: of *bytes now, of at least `wanted` afterwards; what was in it is lost
  * where it grows. */
 void *cuda_grow(Backend *be, void *room, size_t *bytes, size_t wanted);
+/* The end of such a room, when the GPU is done with it. recorded: a record may play with it. */
+void cuda_release(Backend *be, void *room, size_t bytes, bool recorded);
+
+/* Of products, see operands_cuda.cuh. */
+struct CudaOperands *cuda_operands(const Backend *be);
+/* Where a kernel that is asked for y (n) shall leave it in bfloat16, packed, and nowhere else, as
+ * gemm_operand has declared it; NULL: in y, as ever. */
+uint16_t *cuda_operand_to_write(const Backend *be, const real *y, size_t n);
 
 #endif

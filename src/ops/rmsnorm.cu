@@ -38,6 +38,7 @@ template <bool BLOCK_ROW, int N> __device__ inline void row_sums(real (&x)[N])
 
 struct Forward {
     Dual y, x;
+    OutDual to; /* where y is wanted */
     Weight w;
     int rows, R, C;
     real eps;
@@ -70,8 +71,8 @@ template <int W, bool BLOCK_ROW> __device__ inline void forward_row(const Forwar
             y.at[j] = h * wc.at[j];
             yt.at[j] = ht * wc.at[j] + h * wtc.at[j];
         }
-        store(k.y.v, at + (size_t)c, y);
-        if (k.y.t) store(k.y.t, at + (size_t)c, yt);
+        store(k.to.v, at + (size_t)c, y);
+        if (k.y.t) store(k.to.t, at + (size_t)c, yt);
     }
 }
 
@@ -86,8 +87,9 @@ static __global__ void __launch_bounds__(BLOCK) norm_kernel(const __grid_constan
     }
 }
 
-static void forward_rows(Backend *be, const Forward &k, bool packs)
+static void forward_rows(Backend *be, Forward k, bool packs)
 {
+    k.to = out_of(be, k.y, (size_t)k.rows * (size_t)k.C);
     if (k.C > SHORT_ROW)
         launch(be, packs ? norm_kernel<WIDE, true> : norm_kernel<1, true>, (unsigned)k.rows, BLOCK,
                0, k);
@@ -115,7 +117,7 @@ static void forward_shifted(Backend *be, Forward k, const ptrdiff_t *shift, int 
 
 void KERNEL(rmsnorm_forward)(Backend *be, Dual y, Dual x, Param w, int B, int R, int C, double eps)
 {
-    Forward k = {y, x, {w.v, w.t, w.step, false, {0}}, B * R, R, C, (real)eps};
+    Forward k = {y, x, {}, {w.v, w.t, w.step, false, {0}}, B * R, R, C, (real)eps};
     bool packs = aligned(y.v, y.t, x.v, x.t, w.v, w.t) && whole_packs(C) && whole_packs(w.step);
     if (!w.shift) {
         forward_rows(be, k, packs);
@@ -130,6 +132,7 @@ void KERNEL(rmsnorm_forward)(Backend *be, Dual y, Dual x, Param w, int B, int R,
  * split over gridDim.x blocks. */
 struct Backward {
     Dual dx, dy, x;
+    OutDual to; /* where dx is wanted, if it is not added */
     const real *w, *wt;
     size_t w_step;
     real *parts; /* (groups, gridDim.x, 2, C), value and tangent of dw; or NULL */
@@ -159,14 +162,21 @@ template <int W> struct Inputs {
     }
 };
 
-/* y (n) = or += d */
-template <int W> __device__ inline void put(real *y, bool add, size_t i, Pack<W> d)
+/* y (n) += d */
+template <int W> __device__ inline void put(real *y, size_t i, Pack<W> d)
 {
-    if (add) {
-        Pack<W> old = load<W>(y, i);
-        for (int j = 0; j < W; j++) d.at[j] += old.at[j];
-    }
+    Pack<W> old = load<W>(y, i);
+    for (int j = 0; j < W; j++) d.at[j] += old.at[j];
     store(y, i, d);
+}
+
+template <int W>
+__device__ inline void put_or_write(real *y, const Out &to, bool add, size_t i, Pack<W> d)
+{
+    if (add)
+        put(y, i, d);
+    else
+        store(to, i, d);
 }
 
 /* Sums over a row, and what follows from them. */
@@ -221,10 +231,10 @@ __device__ inline void backward_row(const Backward &k, size_t at, size_t group, 
             dxt.at[j] = s.rt * along + s.r * (in.gt.at[j] - ht * s.a - h * s.at);
             wt.at[j] = in.dyt.at[j] * h + in.dy.at[j] * ht;
         }
-        if (k.dx.v) put(k.dx.v, k.add, at + (size_t)c, dx);
-        if (DUAL && k.dx.t) put(k.dx.t, k.add, at + (size_t)c, dxt);
-        if (k.dw) put(dw, true, (size_t)c, wv);
-        if (DUAL && k.dwt) put(dw, true, (size_t)(k.C + c), wt);
+        if (k.dx.v) put_or_write(k.dx.v, k.to.v, k.add, at + (size_t)c, dx);
+        if (DUAL && k.dx.t) put_or_write(k.dx.t, k.to.t, k.add, at + (size_t)c, dxt);
+        if (k.dw) put(dw, (size_t)c, wv);
+        if (DUAL && k.dwt) put(dw, (size_t)(k.C + c), wt);
     }
 }
 
@@ -324,6 +334,7 @@ void KERNEL(rmsnorm_backward)(Backend *be, Dual dx, bool add, Param dw, Dual dy,
     Backward k = {dx,
                   dy,
                   x,
+                  add ? OutDual{} : out_of(be, dx, (size_t)B * (size_t)R * (size_t)C),
                   w.v,
                   w.t,
                   w.step,
