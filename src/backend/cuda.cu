@@ -24,8 +24,11 @@ struct Cuda {
     cudaStream_t stream;
     int processors;
     char isa[NAME_LENGTH]; /* "sm_90" */
+    size_t shared;         /* bytes of a block's shared memory at most */
     bool failed;
     Err failure;                 /* the first */
+    bool recording, refused;     /* between record_begin and record_end; and something failed */
+    Err refusal;                 /* the first of these */
     size_t room, taken, most;    /* bytes of memory: free at first, of ours now, of ours at most */
     int records;                 /* kept now: they hold on to memory that was scratch */
     void *retired[MOST_RETIRED]; /* such memory */
@@ -37,15 +40,21 @@ struct Cuda {
 
 /* ------------------------------------------------------------------------------ failures */
 
+/* What cannot be recorded is no failure of the GPU: nothing of it was done, nor is the rest. */
 bool cuda_failed(const Backend *be)
 {
-    return be->cuda->failed;
+    return be->cuda->failed || be->cuda->refused;
 }
 
 void cuda_fail(Backend *be, const char *what, const char *why)
 {
     struct Cuda *c = be->cuda;
-    if (c->failed) return;
+    if (cuda_failed(be)) return;
+    if (c->recording) {
+        c->refused = true;
+        err_set(&c->refusal, "%s: %s", what, why);
+        return;
+    }
     c->failed = true;
     err_set(&c->failure,
             "the GPU failed (%s: %s); nothing of this step was kept: run the command again, on "
@@ -100,6 +109,7 @@ static int device_check(struct Cuda *c, int device, Err *err)
                        "H100, RTX 30)",
                        device, p.name, p.major, p.minor);
     c->processors = p.multiProcessorCount;
+    c->shared = p.sharedMemPerBlockOptin;
     snprintf(c->isa, sizeof c->isa, "sm_%d%d", p.major, p.minor);
     return 0;
 }
@@ -142,6 +152,7 @@ static int machine_open(Backend *be, const BackendOptions *options, Err *err)
     CHECK(be->cuda, "out of memory");
     if (device_open(be, options, err) < 0) {
         machine_close(be);
+        (void)cudaGetLastError(); /* what was told here is not the next kernel's error */
         return -1;
     }
     be->ops = &ops_cuda;
@@ -162,6 +173,11 @@ cudaStream_t cuda_stream(const Backend *be)
 int cuda_processors(const Backend *be)
 {
     return be->cuda->processors;
+}
+
+size_t cuda_shared_most(const Backend *be)
+{
+    return be->cuda->shared;
 }
 
 static void out_of_memory(Backend *be, size_t bytes)
@@ -188,7 +204,11 @@ static void memory_count(struct Cuda *c, size_t more, size_t less)
 void *cuda_grow(Backend *be, void *room, size_t *bytes, size_t wanted)
 {
     struct Cuda *c = be->cuda;
-    if (wanted <= *bytes || c->failed) return room;
+    if (wanted <= *bytes || cuda_failed(be)) return room;
+    if (c->recording) { /* what is recorded points to it already */
+        cuda_fail(be, "scratch", "it would have to grow");
+        return room;
+    }
     cuda_note(be, "waiting", cudaStreamSynchronize(c->stream));
     if (room && c->records > 0) {
         CHECK(c->n_retired < MOST_RETIRED, "scratch has grown %d times", c->n_retired);
@@ -226,6 +246,7 @@ static size_t memory_left(Backend *be)
 static void *memory_alloc(Backend *be, size_t bytes, bool shared)
 {
     void *p = NULL;
+    CHECK(!be->cuda->recording, "memory is not taken while operations are recorded");
     if (cuda_failed(be)) return NULL;
     if (bytes == 0) bytes = 1;
     cudaError_t status =
@@ -313,24 +334,33 @@ static int machine_wait(Backend *be, Err *err)
 
 /* ------------------------------------------------------------------------------ records */
 
-/* Only this thread's calls are its concern. */
+/* Relaxed: libraries may load kernels meanwhile, which stricter modes forbid. */
 static void record_begin(Backend *be)
 {
     if (cuda_failed(be)) return;
+    be->cuda->recording = true;
     cuda_note(be, "recording",
-              cudaStreamBeginCapture(be->cuda->stream, cudaStreamCaptureModeThreadLocal));
+              cudaStreamBeginCapture(be->cuda->stream, cudaStreamCaptureModeRelaxed));
 }
 
-static BackendRecord *record_end(Backend *be)
+static BackendRecord *record_end(Backend *be, Err *why)
 {
+    struct Cuda *c = be->cuda;
     cudaGraph_t graph = NULL;
     cudaGraphExec_t record = NULL;
-    if (cuda_failed(be)) return NULL;
-    cuda_note(be, "recording", cudaStreamEndCapture(be->cuda->stream, &graph));
-    if (!cuda_failed(be)) cuda_note(be, "recording", cudaGraphInstantiate(&record, graph, 0));
+    if (!c->recording) return NULL;
+    cuda_note(be, "recording", cudaStreamEndCapture(c->stream, &graph));
+    if (!c->refused) cuda_note(be, "recording", cudaGraphInstantiate(&record, graph, 0));
     if (graph) cudaGraphDestroy(graph);
-    if (!cuda_failed(be)) be->cuda->records++;
-    return cuda_failed(be) ? NULL : (BackendRecord *)record;
+    c->recording = false;
+    if (!c->refused) {
+        c->records++;
+        return (BackendRecord *)record;
+    }
+    c->refused = false;
+    (void)cudaGetLastError();
+    err_set(why, "%s", c->refusal.text);
+    return NULL;
 }
 
 static void record_play(Backend *be, BackendRecord *record)

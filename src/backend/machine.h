@@ -30,7 +30,7 @@ typedef struct Machine {
     void (*gemm_group)(Backend *be, bool begins); /* see gemm_group_begin; NULL: nothing to do */
     /* See backend_record_begin; NULL: there is no such thing. */
     void (*record_begin)(Backend *be);
-    BackendRecord *(*record_end)(Backend *be);
+    BackendRecord *(*record_end)(Backend *be, Err *why);
     void (*record_play)(Backend *be, BackendRecord *record);
     void (*record_free)(Backend *be, BackendRecord *record);
     void (*round_bf16)(Backend *be, uint16_t *to, const real *x, size_t n); /* nearest, even */

@@ -10,6 +10,7 @@
 #include <random>
 #include <vector>
 
+#include "faults.h"
 #include "state.h"
 
 uint3 threadIdx, blockIdx;
@@ -338,8 +339,8 @@ void check_launch(const Kernel &k)
         wrong = "the threads of a block are whole warps of 32, the project's rule";
     else if (k.grid.x > 0x7fffffff || k.grid.y > 65535 || k.grid.z > 65535)
         wrong = "a grid has at most 2^31 - 1 blocks along x, 65535 along y and z";
-    else if (k.shared > MAX_SHARED)
-        wrong = "a block has at most 227 KB of shared memory";
+    else if (k.shared > shared_limit())
+        wrong = "a block has at most 227 KB of shared memory, or what `shared` allows";
     if (wrong)
         die("launch of %s (%s:%d) with grid (%u, %u, %u), block (%u, %u, %u), %zu bytes: %s",
             name.c_str(), k.file, k.line, k.grid.x, k.grid.y, k.grid.z, k.block.x, k.block.y,

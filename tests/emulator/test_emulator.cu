@@ -193,6 +193,14 @@ static void test_queue(void **)
                             stream);
     assert_int_equal(cudaStreamSynchronize(stream), cudaErrorStreamCaptureUnsupported);
     assert_int_equal(cudaGetLastError(), cudaErrorStreamCaptureUnsupported);
+    assert_int_equal(cudaMemsetAsync(pinned, 0, sizeof *pinned, stream),
+                     cudaErrorStreamCaptureInvalidated);
+    assert_int_equal(cudaStreamEndCapture(stream, &graph), cudaErrorStreamCaptureInvalidated);
+    assert_null(graph);
+    assert_int_equal(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed), 0);
+    cudaMemsetAsync(pinned, 0, sizeof *pinned, stream);
+    emulator::launch_kernel({"be, count_up", __FILE__, __LINE__, 1, WARP, 0, [=] { count_up(n); }},
+                            stream);
     assert_int_equal(cudaStreamEndCapture(stream, &graph), 0);
     assert_int_equal(cudaGraphInstantiate(&exec, graph, 0), 0);
     for (int i = 0; i < 3; i++) assert_int_equal(cudaGraphLaunch(exec, stream), 0);
