@@ -172,6 +172,7 @@ template <class P> __global__ void __launch_bounds__(TC_BLOCK, 2) tc_forward_ker
     } else {
         forward_tiles<P>(c, q, stages, LeftShared<P>{queries}, &r, o);
     }
+    cp_async_wait<0>(); /* a part without keys has waited for nothing */
     forward_finish_mma<P>(c, q, r, o);
 }
 

@@ -266,9 +266,12 @@ void run_block()
     reset_block();
     for (;;) {
         for (int warp : engine.warp_order) run_warp(warp);
-        if (!engine.left) return;
+        if (!engine.left) break;
         pass_barrier();
     }
+    for (const Fiber &f : engine.fibers)
+        for (const auto &group : f.copies)
+            if (!group.empty()) die("a thread has ended before its copies (cp.async) came");
 }
 
 void choose_order()
