@@ -64,7 +64,7 @@ static Array array(size_t n, int offset)
     return held[n_held++] = a;
 }
 
-static Array maybe(bool there, size_t n, int offset)
+static inline Array maybe(bool there, size_t n, int offset)
 {
     return there ? array(n, offset) : (Array){.n = 0};
 }
@@ -74,14 +74,14 @@ static int32_t *ids(const Array *a, int i)
     return (int32_t *)a->p[i];
 }
 
-static Array array_of_ids(size_t n, int below)
+static inline Array array_of_ids(size_t n, int below)
 {
     Array a = array(reals_for(n * sizeof(int32_t)), 0);
     for (size_t i = 0; i < n; i++) ids(&a, CPU)[i] = ids(&a, GPU)[i] = drawn(below);
     return a;
 }
 
-static Dual dual(const Array *v, const Array *t, int i)
+static inline Dual dual(const Array *v, const Array *t, int i)
 {
     return (Dual){v->p[i], t->p[i]};
 }
