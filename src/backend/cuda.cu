@@ -25,6 +25,7 @@ struct Cuda {
     int processors;
     char isa[NAME_LENGTH]; /* "sm_90" */
     size_t shared;         /* bytes of a block's shared memory at most */
+    bool reads_host;       /* the GPU reads the host's memory where it lies */
     bool failed;
     Err failure;                 /* the first */
     bool recording, refused;     /* between record_begin and record_end; and something failed */
@@ -110,6 +111,7 @@ static int device_check(struct Cuda *c, int device, Err *err)
                        device, p.name, p.major, p.minor);
     c->processors = p.multiProcessorCount;
     c->shared = p.sharedMemPerBlockOptin;
+    c->reads_host = p.pageableMemoryAccess;
     snprintf(c->isa, sizeof c->isa, "sm_%d%d", p.major, p.minor);
     return 0;
 }
@@ -295,12 +297,15 @@ static void memory_copy(Backend *be, void *to, const void *from, size_t bytes)
     copy(be, to, between ? between : from, bytes);
 }
 
-/* From memory that is not pinned CUDA takes a copy before it returns. */
+/* From memory that is not pinned CUDA takes a copy before it returns, unless the GPU can do
+ * without: then the caller, whose memory it may be no longer, waits. */
 static void memory_upload(Backend *be, void *to, const void *host, size_t bytes)
 {
     if (cuda_failed(be) || bytes == 0) return;
     cuda_note(be, "upload",
               cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, be->cuda->stream));
+    if (be->cuda->reads_host && !cuda_failed(be))
+        cuda_note(be, "waiting", cudaStreamSynchronize(be->cuda->stream));
 }
 
 static void memory_download(Backend *be, void *host, const void *from, size_t bytes)

@@ -62,6 +62,11 @@ size_t shared_limit()
     return kb > 0 ? (size_t)kb << 10 : MAX_SHARED;
 }
 
+bool reads_late()
+{
+    return wanted("late-reads") >= 0;
+}
+
 bool algorithms_missing()
 {
     return wanted("algorithm") >= 0;

@@ -7,7 +7,8 @@
  *   sync:N       at the Nth wait the device is lost: every call from then on fails
  *   capture:N    the Nth capture of a stream, and each after it, ends in an error
  *   algorithm    cuBLASLt has none for any product
- *   shared:KB    a block has at most so much shared memory (99 on consumer GPUs) */
+ *   late-reads   copies read the host's memory when their turn comes, as where GPUs read it in
+ * place shared:KB    a block has at most so much shared memory (99 on consumer GPUs) */
 #ifndef EMULATOR_FAULTS_H
 #define EMULATOR_FAULTS_H
 
@@ -25,6 +26,7 @@ int driver_version();
 size_t memory_limit(); /* bytes */
 size_t shared_limit(); /* bytes, of a block */
 bool algorithms_missing();
+bool reads_late();
 
 } // namespace emulator
 

@@ -134,6 +134,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
     p->major = 9;
     p->multiProcessorCount = processors();
     p->l2CacheSize = 50 << 20;
+    p->pageableMemoryAccess = reads_late();
     p->managedMemory = p->concurrentManagedAccess = p->unifiedAddressing = 1;
     return cudaSuccess;
 }
@@ -292,7 +293,7 @@ static cudaError_t copy(void *to, size_t to_pitch, const void *from, size_t from
         return fail(cudaErrorInvalidValue);
     if (capturing(stream) && (f.kind == Kind::HOST || t.kind == Kind::HOST)) return not_captured();
     std::vector<char> staged;
-    if (f.kind == Kind::HOST) {
+    if (f.kind == Kind::HOST && !reads_late()) {
         staged.resize(width * height);
         for (size_t i = 0; i < height; i++)
             memcpy(&staged[i * width], (const char *)from + i * from_pitch, width);
