@@ -377,6 +377,7 @@ static void record_play(Backend *be, BackendRecord *record)
 static void record_free(Backend *be, BackendRecord *record)
 {
     be->cuda->records--;
+    if (!cuda_failed(be)) cuda_note(be, "waiting", cudaStreamSynchronize(be->cuda->stream));
     cudaGraphExecDestroy((cudaGraphExec_t)record);
 }
 

@@ -41,7 +41,8 @@ __device__ inline void weigh_scores(const TcPass &c, TcRunning<P> *r, float (*m)
                 }
             r->sum[u][half] = r->sum[u][half] * shrink + sum;
             if (P::DUAL) r->sum_t[half] = r->sum_t[half] * shrink + sum_t;
-            if (shrink == 1) continue; /* after the first tiles nearly always */
+            /* After the first tiles nearly always; by all lanes, as products are a warp's. */
+            if (__all_sync(FULL_WARP, shrink == 1)) continue;
 #pragma unroll
             for (int j = 0; j < P::D / 8; j++)
 #pragma unroll
