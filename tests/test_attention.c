@@ -65,6 +65,9 @@ static const Case table[] = {
      .position = 300,
      .tangents = ALL},
     {.B = 1, .M = 64, .H = 2, .D = 128, .tangents = ALL},
+    /* Early queries see fewer tiles than their keys have parts on a GPU. */
+    {.B = 1, .M = 530, .H = 1, .D = 64, .tangents = ALL},
+    {.B = 1, .M = 270, .H = 1, .D = 128, .past = 1, .position = 1, .tangents = ALL},
     {.B = 1, .M = 30, .H = 1, .D = 80, .past = 20, .window = 25, .position = 20, .tangents = ALL},
     {.B = 1, .M = 20, .H = 1, .D = 200, .past = 20, .window = 30, .position = 20, .tangents = ALL},
     {.B = 2, .M = 1, .H = 2, .D = 64, .past = 1000, .window = 900, .position = 1000},

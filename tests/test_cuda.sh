@@ -22,8 +22,12 @@ parity() { # fp32|fp64 ORDER CASE [options]
 }
 
 expect 0 'PASSED .* [0-9]+ test' table 1
-TTT_TEST_DEVICE=cuda expect 0 'PASSED .* [0-9]+ test' \
-    emulated fp32 "$TTT_BUILD_DIR/test_attention" # bfloat16 on tensor cores
+for processors in 3 132; do # bfloat16 on tensor cores, of few processors and of an H100
+    TTT_TEST_DEVICE=cuda TTT_EMULATOR_PROCESSORS=$processors expect 0 'PASSED .* [0-9]+ test' \
+        emulated fp32 "$TTT_BUILD_DIR/test_attention"
+done
+TTT_TEST_DEVICE=cuda TTT_EMULATOR_FAIL=shared:99 TTT_EMULATOR_PROCESSORS=132 \
+    expect 0 'PASSED .* [0-9]+ test' emulated fp32 "$TTT_BUILD_DIR/test_attention" # of an RTX GPU
 for name in A_meta_clip C_full_attention D_sliding_window F_meta_accum H_long_eval; do
     expect 0 ' 0 failed' parity fp64 forward "${name}_f64"
 done

@@ -49,6 +49,15 @@ grep -q 'step-00000002, is whole' err || fail "the checkpoint is not named: $(ca
 expect 0 ' steps' train '' sync --device cuda
 diff -r -x config.yaml "$work/runs/f/whole/model" "$work/runs/f/sync/model" >&2 || fail "not what it would have been"
 
+# Where operations cannot be recorded they are started one by one, which is said, to the same bits.
+expect 0 ' 4 steps' train capture:1 capture --device cuda
+[ "$(grep -c 'no record of them could be made' err)" -eq 1 ] || fail "one line on records: $(cat err)"
+diff -r -x config.yaml "$work/runs/f/whole/model" "$work/runs/f/capture/model" >&2 || fail "not what a record makes"
+
+# Where copies read the host's memory late, nothing of it is changed before.
+expect 0 ' 4 steps' train late-reads late --device cuda
+diff -r -x config.yaml "$work/runs/f/whole/model" "$work/runs/f/late/model" >&2 || fail "memory was changed before it was read"
+
 expect 1 'step 3: the loss .* is NaN; lower .*step-00000002, is whole' \
     train '' nan --device cuda training.optimizer_outer.lr=1e30
 [ "$(checkpoints nan)" = "step-00000002 " ] || fail "checkpoints after NaN: $(checkpoints nan)"

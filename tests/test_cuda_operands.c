@@ -82,9 +82,9 @@ static void chain_again(const Chain *c, bool record)
     }
     backend_record_begin(be);
     chain_run(c, true);
-    BackendRecord *r = backend_record_end(be);
-    both_wait();
-    assert_non_null(r);
+    Err err;
+    BackendRecord *r = backend_record_end(be, &err);
+    if (!r) fail_msg("%s", err.text);
     backend_record_play(be, r);
     both_wait();
     backend_record_free(be, r);

@@ -151,9 +151,9 @@ void backend_record_begin(Backend *be)
     be->machine->record_begin(be);
 }
 
-BackendRecord *backend_record_end(Backend *be)
+BackendRecord *backend_record_end(Backend *be, Err *why)
 {
-    return be->machine->record_end(be);
+    return be->machine->record_end(be, why);
 }
 
 void backend_record_play(Backend *be, BackendRecord *record)

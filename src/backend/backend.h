@@ -87,11 +87,12 @@ size_t backend_memory_peak(Backend *be);
 /* What is started from record_begin to record_end is not done but kept, to be done by record_play
  * as one, again and again, without the host's time for each of its parts (a CUDA graph). Meanwhile
  * nothing may be downloaded, uploaded or allocated, and everything that it needs must have been
- * done once before: scratch has grown then. record_end: NULL where that failed. */
+ * done once before: scratch has grown then. record_end: NULL where there is no record, with `why`
+ * in one line unless the machine itself has failed; it works on, and nothing was done. */
 typedef struct BackendRecord BackendRecord;
 bool backend_records(const Backend *be); /* whether this machine can */
 void backend_record_begin(Backend *be);
-BackendRecord *backend_record_end(Backend *be);
+BackendRecord *backend_record_end(Backend *be, Err *why);
 void backend_record_play(Backend *be, BackendRecord *record);
 void backend_record_free(Backend *be, BackendRecord *record); /* NULL is fine */
 

@@ -4,54 +4,24 @@
  * CUDA's errors stick: after the first, whatever is asked of the device fails too. So the first one
  * is kept as a line for people, nothing more is started, downloads give NaN, and the next
  * backend_wait returns the line. */
-#include "backend/cuda_state.cuh"
+#include "backend/cuda_inside.cuh"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/gemm_cuda.cuh"     // defines: cuda_gemm_open, cuda_gemm_close, cuda_gemm
-#include "backend/operands_cuda.cuh" // defines: cuda_operands_open, cuda_round_bf16
-
 extern "C" {
-#include "backend/machine.h"
 extern const struct Ops ops_cuda;
 }
 
-enum { LEAST_MAJOR = 8, NAME_LENGTH = 16, MOST_RETIRED = 256 };
-
-/* What a rehearsal puts out of the way; see backend_rehearse_begin. */
-typedef struct Rehearsal {
-    bool on;
-    uintptr_t next; /* address to give out */
-    size_t taken, most, scratch_bytes;
-    void *scratch;
-    CudaOperands *operands;
-} Rehearsal;
-
-struct Cuda {
-    int device;
-    cudaStream_t stream;
-    int processors;
-    char isa[NAME_LENGTH]; /* "sm_90" */
-    bool failed;
-    Err failure;                 /* the first */
-    size_t room, taken, most;    /* bytes of memory: free at first, of ours now, of ours at most */
-    int records;                 /* kept now: they hold on to memory that was scratch */
-    void *retired[MOST_RETIRED]; /* such memory */
-    int n_retired;
-    void *scratch;
-    size_t scratch_bytes;
-    CudaGemm *gemm;
-    CudaOperands *operands;
-    Rehearsal rehearsal;
-};
+enum { LEAST_MAJOR = 8 };
 
 /* ------------------------------------------------------------------------------ failures */
 
+/* What cannot be recorded is no failure of the GPU: nothing of it was done, nor is the rest. */
 bool cuda_failed(const Backend *be)
 {
-    return be->cuda->failed || be->cuda->rehearsal.on;
+    return be->cuda->failed || be->cuda->refused || be->cuda->rehearsal.on;
 }
 
 bool cuda_rehearses(const Backend *be)
@@ -62,7 +32,12 @@ bool cuda_rehearses(const Backend *be)
 void cuda_fail(Backend *be, const char *what, const char *why)
 {
     struct Cuda *c = be->cuda;
-    if (c->failed) return;
+    if (cuda_failed(be)) return;
+    if (c->recording) {
+        c->refused = true;
+        err_set(&c->refusal, "%s: %s", what, why);
+        return;
+    }
     c->failed = true;
     err_set(&c->failure,
             "the GPU failed (%s: %s); nothing of this step was kept: run the command again, on "
@@ -117,6 +92,8 @@ static int device_check(struct Cuda *c, int device, Err *err)
                        "H100, RTX 30)",
                        device, p.name, p.major, p.minor);
     c->processors = p.multiProcessorCount;
+    c->shared = p.sharedMemPerBlockOptin;
+    c->reads_host = p.pageableMemoryAccess;
     snprintf(c->isa, sizeof c->isa, "sm_%d%d", p.major, p.minor);
     return 0;
 }
@@ -161,6 +138,7 @@ static int machine_open(Backend *be, const BackendOptions *options, Err *err)
     CHECK(be->cuda, "out of memory");
     if (device_open(be, options, err) < 0) {
         machine_close(be);
+        (void)cudaGetLastError(); /* what was told here is not the next kernel's error */
         return -1;
     }
     be->ops = &ops_cuda;
@@ -188,165 +166,9 @@ CudaOperands *cuda_operands(const Backend *be)
     return be->cuda->operands;
 }
 
-static void out_of_memory(Backend *be, size_t bytes)
+size_t cuda_shared_most(const Backend *be)
 {
-    struct Cuda *c = be->cuda;
-    size_t left = 0, all = 0;
-    if (c->failed) return;
-    (void)cudaGetLastError(); /* this one does not stick */
-    (void)cudaMemGetInfo(&left, &all);
-    c->failed = true;
-    err_set(&c->failure,
-            "the GPU's memory is full: %zu MB more were wanted and %zu of %zu MB are free; lower "
-            "training.activation_mb, training.global_batch_size / accum_steps or the batch, or end "
-            "what else uses it (`nvidia-smi`)",
-            bytes >> 20, left >> 20, all >> 20);
-}
-
-static void memory_count(struct Cuda *c, size_t more, size_t less)
-{
-    c->taken += more - less;
-    if (c->taken > c->most) c->most = c->taken;
-}
-
-/* Below what any address space is given from: addresses that differ, and nothing lies there. */
-enum : uintptr_t { REHEARSED = (uintptr_t)1 << 40, REHEARSED_UNIT = 1 << 21 };
-
-static void *rehearsed_alloc(struct Cuda *c, size_t bytes)
-{
-    uintptr_t at = c->rehearsal.next;
-    c->rehearsal.next += (bytes / REHEARSED_UNIT + 1) * REHEARSED_UNIT;
-    return (void *)at;
-}
-
-void cuda_release(Backend *be, void *room, size_t bytes, bool recorded)
-{
-    struct Cuda *c = be->cuda;
-    if (!room) return;
-    if (c->rehearsal.on) {
-        memory_count(c, 0, bytes);
-        return;
-    }
-    cuda_note(be, "waiting", cudaStreamSynchronize(c->stream));
-    if (recorded && c->records > 0) {
-        CHECK(c->n_retired < MOST_RETIRED, "scratch has grown %d times", c->n_retired);
-        c->retired[c->n_retired++] = room;
-        return;
-    }
-    cudaFree(room);
-    memory_count(c, 0, bytes);
-}
-
-void *cuda_grow(Backend *be, void *room, size_t *bytes, size_t wanted)
-{
-    struct Cuda *c = be->cuda;
-    if (wanted <= *bytes || c->failed) return room;
-    cuda_release(be, room, *bytes, true);
-    *bytes = 0;
-    room = c->rehearsal.on ? rehearsed_alloc(c, wanted) : NULL;
-    cudaError_t status = room ? cudaSuccess : cudaMalloc(&room, wanted);
-    if (status == cudaErrorMemoryAllocation) out_of_memory(be, wanted);
-    cuda_note(be, "memory for scratch", status);
-    if (c->failed) return NULL;
-    *bytes = wanted;
-    memory_count(c, wanted, 0);
-    return room;
-}
-
-void *cuda_scratch(Backend *be, size_t bytes)
-{
-    struct Cuda *c = be->cuda;
-    return c->scratch = cuda_grow(be, c->scratch, &c->scratch_bytes, bytes);
-}
-
-/* ------------------------------------------------------------------------------ memory */
-
-static size_t memory_left(Backend *be)
-{
-    size_t left = 0, all = 0;
-    cuda_note(be, "memory", cudaMemGetInfo(&left, &all));
-    return left;
-}
-
-static void *memory_alloc(Backend *be, size_t bytes, bool shared)
-{
-    void *p = NULL;
-    if (be->cuda->rehearsal.on) return rehearsed_alloc(be->cuda, bytes);
-    if (cuda_failed(be)) return NULL;
-    if (bytes == 0) bytes = 1;
-    cudaError_t status =
-        shared ? cudaMallocManaged(&p, bytes, cudaMemAttachGlobal) : cudaMalloc(&p, bytes);
-    if (status == cudaErrorMemoryAllocation) {
-        out_of_memory(be, bytes);
-        return NULL;
-    }
-    cuda_note(be, "memory", status);
-    if (cuda_failed(be)) return NULL;
-    memory_count(be->cuda, bytes, 0);
-    cuda_note(be, "clearing memory", cudaMemsetAsync(p, 0, bytes, be->cuda->stream));
-    if (shared) cuda_note(be, "waiting", cudaStreamSynchronize(be->cuda->stream));
-    return p;
-}
-
-/* cudaFree waits for the device by itself. */
-static void memory_free(Backend *be, void *p, size_t bytes)
-{
-    if (!p || be->cuda->rehearsal.on) return;
-    memory_count(be->cuda, 0, bytes ? bytes : 1);
-    cudaFree(p);
-}
-
-static void memory_zero(Backend *be, void *p, size_t bytes)
-{
-    if (cuda_failed(be) || bytes == 0) return;
-    cuda_note(be, "clearing memory", cudaMemsetAsync(p, 0, bytes, be->cuda->stream));
-}
-
-static void copy(Backend *be, void *to, const void *from, size_t bytes)
-{
-    cuda_note(be, "copying",
-              cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, be->cuda->stream));
-}
-
-/* Places that overlap go by way of scratch: rows that move a little would else be many copies. */
-static void memory_copy(Backend *be, void *to, const void *from, size_t bytes)
-{
-    const char *t = (const char *)to, *f = (const char *)from;
-    size_t gap = t > f ? (size_t)(t - f) : (size_t)(f - t);
-    if (bytes == 0 || gap == 0) return;
-    void *between = gap < bytes ? cuda_scratch(be, bytes) : NULL;
-    if (cuda_failed(be)) return;
-    if (between) copy(be, between, from, bytes);
-    copy(be, to, between ? between : from, bytes);
-}
-
-/* From memory that is not pinned CUDA takes a copy before it returns. */
-static void memory_upload(Backend *be, void *to, const void *host, size_t bytes)
-{
-    if (cuda_failed(be) || bytes == 0) return;
-    cuda_note(be, "upload",
-              cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, be->cuda->stream));
-}
-
-static void memory_download(Backend *be, void *host, const void *from, size_t bytes)
-{
-    cudaStream_t stream = be->cuda->stream;
-    if (bytes == 0) return;
-    if (!cuda_failed(be))
-        cuda_note(be, "download",
-                  cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, stream));
-    if (!cuda_failed(be)) cuda_note(be, "waiting", cudaStreamSynchronize(stream));
-    if (cuda_failed(be)) memset(host, 0xff, bytes); /* NaN, of either type */
-}
-
-static size_t memory_room(Backend *be)
-{
-    return be->cuda->room;
-}
-
-static size_t memory_peak(Backend *be)
-{
-    return be->cuda->most;
+    return be->cuda->shared;
 }
 
 static int machine_wait(Backend *be, Err *err)
@@ -359,24 +181,33 @@ static int machine_wait(Backend *be, Err *err)
 
 /* ------------------------------------------------------------------------------ records */
 
-/* Only this thread's calls are its concern. */
+/* Relaxed: libraries may load kernels meanwhile, which stricter modes forbid. */
 static void record_begin(Backend *be)
 {
     if (cuda_failed(be)) return;
+    be->cuda->recording = true;
     cuda_note(be, "recording",
-              cudaStreamBeginCapture(be->cuda->stream, cudaStreamCaptureModeThreadLocal));
+              cudaStreamBeginCapture(be->cuda->stream, cudaStreamCaptureModeRelaxed));
 }
 
-static BackendRecord *record_end(Backend *be)
+static BackendRecord *record_end(Backend *be, Err *why)
 {
+    struct Cuda *c = be->cuda;
     cudaGraph_t graph = NULL;
     cudaGraphExec_t record = NULL;
-    if (cuda_failed(be)) return NULL;
-    cuda_note(be, "recording", cudaStreamEndCapture(be->cuda->stream, &graph));
-    if (!cuda_failed(be)) cuda_note(be, "recording", cudaGraphInstantiate(&record, graph, 0));
+    if (!c->recording) return NULL;
+    cuda_note(be, "recording", cudaStreamEndCapture(c->stream, &graph));
+    if (!c->refused) cuda_note(be, "recording", cudaGraphInstantiate(&record, graph, 0));
     if (graph) cudaGraphDestroy(graph);
-    if (!cuda_failed(be)) be->cuda->records++;
-    return cuda_failed(be) ? NULL : (BackendRecord *)record;
+    c->recording = false;
+    if (!c->refused) {
+        c->records++;
+        return (BackendRecord *)record;
+    }
+    c->refused = false;
+    (void)cudaGetLastError();
+    err_set(why, "%s", c->refusal.text);
+    return NULL;
 }
 
 static void record_play(Backend *be, BackendRecord *record)
@@ -388,35 +219,8 @@ static void record_play(Backend *be, BackendRecord *record)
 static void record_free(Backend *be, BackendRecord *record)
 {
     be->cuda->records--;
+    if (!cuda_failed(be)) cuda_note(be, "waiting", cudaStreamSynchronize(be->cuda->stream));
     cudaGraphExecDestroy((cudaGraphExec_t)record);
-}
-
-/* ------------------------------------------------------------------------------ rehearsals */
-
-/* As after a failure, nothing is started; but scratch counts how far it would grow. */
-static void rehearse_begin(Backend *be)
-{
-    struct Cuda *c = be->cuda;
-    c->rehearsal =
-        (Rehearsal){true, REHEARSED, c->taken, c->most, c->scratch_bytes, c->scratch, c->operands};
-    c->taken = c->most = c->scratch_bytes = 0;
-    c->scratch = NULL;
-    c->operands = cuda_operands_open();
-}
-
-static size_t rehearse_end(Backend *be)
-{
-    struct Cuda *c = be->cuda;
-    Rehearsal *r = &c->rehearsal;
-    size_t bytes = c->most;
-    cuda_operands_close(be, c->operands);
-    c->taken = r->taken;
-    c->most = r->most;
-    c->scratch_bytes = r->scratch_bytes;
-    c->scratch = r->scratch;
-    c->operands = r->operands;
-    r->on = false;
-    return bytes;
 }
 
 /* ------------------------------------------------------------------------------ products */
@@ -447,16 +251,16 @@ static const Machine machine_cuda = {.own_memory = true,
                                      .open = machine_open,
                                      .close = machine_close,
                                      .enter = machine_enter,
-                                     .alloc = memory_alloc,
-                                     .free = memory_free,
-                                     .zero = memory_zero,
-                                     .copy = memory_copy,
-                                     .upload = memory_upload,
-                                     .download = memory_download,
+                                     .alloc = cuda_memory_alloc,
+                                     .free = cuda_memory_free,
+                                     .zero = cuda_memory_zero,
+                                     .copy = cuda_memory_copy,
+                                     .upload = cuda_memory_upload,
+                                     .download = cuda_memory_download,
                                      .wait = machine_wait,
-                                     .memory_left = memory_left,
-                                     .memory_room = memory_room,
-                                     .memory_peak = memory_peak,
+                                     .memory_left = cuda_memory_left,
+                                     .memory_room = cuda_memory_room,
+                                     .memory_peak = cuda_memory_peak,
                                      .gemm = machine_gemm,
                                      .gemm_group = machine_gemm_group,
                                      .gemm_operand = machine_gemm_operand,
@@ -464,8 +268,8 @@ static const Machine machine_cuda = {.own_memory = true,
                                      .record_end = record_end,
                                      .record_play = record_play,
                                      .record_free = record_free,
-                                     .rehearse_begin = rehearse_begin,
-                                     .rehearse_end = rehearse_end,
+                                     .rehearse_begin = cuda_rehearse_begin,
+                                     .rehearse_end = cuda_rehearse_end,
                                      .round_bf16 = cuda_round_bf16};
 
 extern "C" __attribute__((visibility("default"))) const Machine *ttt_cuda_machine(void)

@@ -9,7 +9,9 @@ extern "C" {
 #include "backend/backend.h"
 }
 
-enum { CUDA_STATIC_SHARED = 48 << 10 }; /* bytes a block has without asking */
+/* Bytes of dynamic shared memory that a block has without asking: 48 KB less what its kernel has in
+ * variables, of which none beside dynamic memory has as much as 16. */
+enum { CUDA_STATIC_SHARED = 32 << 10 };
 
 /* Notes the first failure of `what`; after one, nothing is started any more, downloads give NaN,
  * and backend_status returns it as one line. */
@@ -20,6 +22,8 @@ bool cuda_failed(const Backend *be);
  * but what would be must be seen to grow scratch. */
 bool cuda_rehearses(const Backend *be);
 cudaStream_t cuda_stream(const Backend *be);
+/* Bytes of shared memory that a block may have at most. */
+size_t cuda_shared_most(const Backend *be);
 /* Number of multiprocessors, to size grids that walk over their work. */
 int cuda_processors(const Backend *be);
 /* Device scratch between the kernels of one operation: grows to the largest request, so that after

@@ -7,7 +7,8 @@
 
 #include "backend/cuda_state.cuh"
 
-/* shared: bytes of dynamic shared memory; above 48 KB the kernel's limit is raised first. */
+/* shared: bytes of dynamic shared memory; where the default may not do, the kernel's limit is
+ * raised first. */
 template <typename... Parameters, typename... Arguments>
 void launch(Backend *be, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
             Arguments... arguments)

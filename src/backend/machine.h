@@ -34,7 +34,7 @@ typedef struct Machine {
     void (*gemm_operand)(Backend *be, const real *x, size_t n); /* see there; NULL: nothing to do */
     /* See backend_record_begin; NULL: there is no such thing. */
     void (*record_begin)(Backend *be);
-    BackendRecord *(*record_end)(Backend *be);
+    BackendRecord *(*record_end)(Backend *be, Err *why);
     void (*record_play)(Backend *be, BackendRecord *record);
     void (*record_free)(Backend *be, BackendRecord *record);
     /* See backend_rehearse_begin; NULL: there is no such thing. */

@@ -12,7 +12,7 @@
  *
  *                         registers  shared KB  blocks/SM  products         GFLOP  us
  *   forward      D 64       234        48         2        2                 26     74
- *     tangents              240        80         2        4, own keys 6     53    152
+ *     tangents              242        80         2        4, own keys 6     53    152
  *   forward      D 128      255        64         2
  *     tangents              255        96         2
  *   queries      D 64       239        64         2        3                 39    110
@@ -243,13 +243,17 @@ template <int D, bool DUAL> static void tc_backward(Backend *be, const Attention
 
 /* ------------------------------------------------------------------------------ which calls */
 
-/* 16-byte loads of rows; rows of a head are multiples of that. */
+/* 16-byte loads of rows; rows of a head are multiples of that. Heads of 128 with tangents take more
+ * shared memory than GPUs for graphics have (99 KB a block). */
 static bool tc_suits(const Backend *be, const AttentionPass &a)
 {
-    const void *rows[] = {a.q.v, a.q.t, a.k, a.v, a.kt, a.vt, a.d_o.v, a.d_o.t, a.o.v, a.o.t};
-    bool suits = be->bf16 && (a.D == 64 || a.D == 128) && a.step % 4 == 0;
+    constexpr size_t most = KeyPlan<128, true, true>::shared;
+    const WindowGrad &g = a.grad;
+    const void *rows[] = {a.q.v, a.q.t, a.k,    a.v,    a.kt, a.vt, a.d_o.v,  a.d_o.t,
+                          a.o.v, a.o.t, a.dq.v, a.dq.t, g.dk, g.dv, g.own_dk, g.own_dv};
+    bool suits = be->bf16 && (a.D == 64 || a.D == 128) && a.step % 4 == 0 && g.step % 4 == 0;
     for (const void *p : rows) suits = suits && (uintptr_t)p % 16 == 0;
-    return suits;
+    return suits && (a.D == 64 || cuda_shared_most(be) >= most);
 }
 
 bool attention_tc_forward(Backend *be, const AttentionPass &a)

@@ -41,7 +41,8 @@ __device__ inline void weigh_scores(const TcPass &c, TcRunning<P> *r, float (*m)
                 }
             r->sum[u][half] = r->sum[u][half] * shrink + sum;
             if (P::DUAL) r->sum_t[half] = r->sum_t[half] * shrink + sum_t;
-            if (shrink == 1) continue; /* after the first tiles nearly always */
+            /* After the first tiles nearly always; by all lanes, as products are a warp's. */
+            if (__all_sync(FULL_WARP, shrink == 1)) continue;
 #pragma unroll
             for (int j = 0; j < P::D / 8; j++)
 #pragma unroll
@@ -172,6 +173,7 @@ template <class P> __global__ void __launch_bounds__(TC_BLOCK, 2) tc_forward_ker
     } else {
         forward_tiles<P>(c, q, stages, LeftShared<P>{queries}, &r, o);
     }
+    cp_async_wait<0>(); /* a part without keys has waited for nothing */
     forward_finish_mma<P>(c, q, r, o);
 }
 

@@ -280,6 +280,7 @@ template <class P> __global__ void __launch_bounds__(TC_BLOCK, 2) tc_keys_kernel
         for (int row = 0; row < P::T && query + row < k.end; row += P::QUERIES)
             keys_step<P>(c, k, kept, stage, row, query + row, full, &sums);
     }
+    cp_async_wait<0>();
     keys_finish<P>(c, k, sums);
 }
 

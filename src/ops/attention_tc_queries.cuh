@@ -131,6 +131,7 @@ template <class P> __global__ void __launch_bounds__(TC_BLOCK, 2) tc_queries_ker
     cp_async_commit();
     if (q.tile < q.tiles) copy_keys<P>(c, stages, q, tile_of_block<P>(c, q, q.tile));
     queries_tiles<P>(c, q, stages, LeftShared<P>{queries}, LeftShared<P>{d_o}, dq);
+    cp_async_wait<0>(); /* a part without keys has waited for nothing */
     queries_store<P>(c, q, dq);
 }
 

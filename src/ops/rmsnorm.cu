@@ -258,9 +258,11 @@ static __global__ void __launch_bounds__(BLOCK) norm_back_kernel(const __grid_co
     size_t width = 2 * (size_t)k.C, step = BLOCK_ROW ? 1 : WARPS;
     Lanes<BLOCK_ROW> lane;
     real *dw = dynamic_shared<real>() + warp * width;
-    if (k.parts)
-        for (size_t c = (size_t)lane.first * W; c < width; c += (size_t)lane.count * W)
-            store(dw, c, zeros<W>());
+    if (k.parts) /* each thread the columns that it adds to */
+        for (int c = lane.first * W; c < k.C; c += lane.count * W) {
+            store(dw, (size_t)c, zeros<W>());
+            store(dw, (size_t)(k.C + c), zeros<W>());
+        }
     size_t from = (size_t)k.rows * blockIdx.x / gridDim.x;
     size_t to = (size_t)k.rows * (blockIdx.x + 1) / gridDim.x;
     for (size_t n = from + warp; n < to; n += step)

@@ -431,7 +431,7 @@ static Shape shape_of(Backend *be, const ModelConfig *c)
 static void shape_fill(Shape *s, real *memory, double theta)
 {
     const double lr = 1e-3, scale = 1;
-    real piece[1 << 10];
+    real piece[1 << 13];
     Rng rng;
     rng_seed(&rng, 1, 0);
     for (size_t done = 0, n; done < s->elements; done += n) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "faults.h"
 #include "state.h"
 
 struct cublasLtContext {
@@ -318,6 +319,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
     Call call;
     *found = 0;
     if (!describe(&call, desc, a, b, c, d) || wanted < 1) return CUBLAS_STATUS_INVALID_VALUE;
+    if (emulator::algorithms_missing()) return CUBLAS_STATUS_NOT_SUPPORTED;
     *results = {};
     memcpy(results->algo.alignment, preference->alignment, sizeof preference->alignment);
     results->algo.workspace = results->workspaceSize =

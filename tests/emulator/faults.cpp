@@ -26,7 +26,7 @@ struct Count {
     const char *name;
     bool lasting; /* what comes after the Nth fails too */
     long calls;
-} counts[] = {{"malloc", true, 0}, {"launch", false, 0}, {"sync", false, 0}};
+} counts[] = {{"malloc", true, 0}, {"launch", false, 0}, {"sync", false, 0}, {"capture", true, 0}};
 
 } // namespace
 
@@ -54,6 +54,22 @@ size_t memory_limit()
 {
     long mb = wanted("memory");
     return mb > 0 ? (size_t)mb << 20 : (size_t)80 << 30;
+}
+
+size_t shared_limit()
+{
+    long kb = wanted("shared");
+    return kb > 0 ? (size_t)kb << 10 : MAX_SHARED;
+}
+
+bool reads_late()
+{
+    return wanted("late-reads") >= 0;
+}
+
+bool algorithms_missing()
+{
+    return wanted("algorithm") >= 0;
 }
 
 } // namespace emulator

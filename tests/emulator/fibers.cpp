@@ -10,6 +10,7 @@
 #include <random>
 #include <vector>
 
+#include "faults.h"
 #include "state.h"
 
 uint3 threadIdx, blockIdx;
@@ -265,9 +266,12 @@ void run_block()
     reset_block();
     for (;;) {
         for (int warp : engine.warp_order) run_warp(warp);
-        if (!engine.left) return;
+        if (!engine.left) break;
         pass_barrier();
     }
+    for (const Fiber &f : engine.fibers)
+        for (const auto &group : f.copies)
+            if (!group.empty()) die("a thread has ended before its copies (cp.async) came");
 }
 
 void choose_order()
@@ -338,8 +342,8 @@ void check_launch(const Kernel &k)
         wrong = "the threads of a block are whole warps of 32, the project's rule";
     else if (k.grid.x > 0x7fffffff || k.grid.y > 65535 || k.grid.z > 65535)
         wrong = "a grid has at most 2^31 - 1 blocks along x, 65535 along y and z";
-    else if (k.shared > MAX_SHARED)
-        wrong = "a block has at most 227 KB of shared memory";
+    else if (k.shared > shared_limit())
+        wrong = "a block has at most 227 KB of shared memory, or what `shared` allows";
     if (wrong)
         die("launch of %s (%s:%d) with grid (%u, %u, %u), block (%u, %u, %u), %zu bytes: %s",
             name.c_str(), k.file, k.line, k.grid.x, k.grid.y, k.grid.z, k.block.x, k.block.y,

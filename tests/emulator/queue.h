@@ -24,7 +24,9 @@ cudaError_t last();
 /* What every call but those about versions and errors begins with: the device is there. */
 cudaError_t usable();
 bool capturing(cudaStream_t stream); /* NULL: the default stream */
-bool capturing_any();
+/* What no capture may hold (waiting, taking and giving memory): where a stream captures, it ends in
+ * an error, and so does this call. */
+cudaError_t not_captured();
 /* Does all that was put into streams. A device that is lost does nothing more. */
 cudaError_t finish();
 /* finish, as a wait: not while a stream captures. */

@@ -105,8 +105,13 @@ cudaError_t cudaSetDeviceFlags(unsigned)
     return usable();
 }
 
-/* Few processors, so that kernels which walk over their work do walk. */
-enum { PROCESSORS = 3 };
+/* Few processors, so that kernels which walk over their work do walk; TTT_EMULATOR_PROCESSORS: as
+ * many as a GPU has, so that work is split as it is there. */
+static int processors()
+{
+    const char *wanted = getenv("TTT_EMULATOR_PROCESSORS");
+    return wanted ? atoi(wanted) : 3;
+}
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
 {
@@ -116,7 +121,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
     snprintf(p->name, sizeof p->name, "emulated device");
     p->totalGlobalMem = memory_limit();
     p->sharedMemPerBlock = 48 << 10;
-    p->sharedMemPerBlockOptin = MAX_SHARED;
+    p->sharedMemPerBlockOptin = shared_limit();
     p->sharedMemPerMultiprocessor = 228 << 10;
     p->regsPerBlock = p->regsPerMultiprocessor = 65536;
     p->warpSize = WARP_LANES;
@@ -127,8 +132,9 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
         p->maxGridSize[i] = i ? 65535 : 0x7fffffff;
     }
     p->major = 9;
-    p->multiProcessorCount = PROCESSORS;
+    p->multiProcessorCount = processors();
     p->l2CacheSize = 50 << 20;
+    p->pageableMemoryAccess = reads_late();
     p->managedMemory = p->concurrentManagedAccess = p->unifiedAddressing = 1;
     return cudaSuccess;
 }
@@ -190,7 +196,8 @@ static cudaError_t allocate(void **p, size_t bytes, Kind kind)
     Lock held;
     cudaError_t status = usable();
     if (status != cudaSuccess) return status;
-    if (capturing_any()) return fail(cudaErrorStreamCaptureUnsupported);
+    status = not_captured();
+    if (status != cudaSuccess) return status;
     *p = nullptr;
     bool device = kind != Kind::PINNED;
     if (device && fault_due(Fault::MALLOC)) return fail(cudaErrorMemoryAllocation);
@@ -204,7 +211,9 @@ static cudaError_t release(void *p, Kind kind)
 {
     Lock held;
     if (!p) return cudaSuccess;
-    cudaError_t status = finish();
+    cudaError_t status = not_captured();
+    if (status != cudaSuccess) return status;
+    status = finish();
     return fail(give(p, kind) ? status : cudaErrorInvalidValue);
 }
 
@@ -282,10 +291,10 @@ static cudaError_t copy(void *to, size_t to_pitch, const void *from, size_t from
         return fail(cudaErrorInvalidMemcpyDirection);
     if ((height - 1) * to_pitch + width > t.left || (height - 1) * from_pitch + width > f.left)
         return fail(cudaErrorInvalidValue);
+    if (capturing(stream) && (f.kind == Kind::HOST || t.kind == Kind::HOST)) return not_captured();
     if (traced("copy\t%zu", width * height)) return cudaSuccess;
-    bool capture = capturing(stream);
     std::vector<char> staged;
-    if (f.kind == Kind::HOST && !capture) {
+    if (f.kind == Kind::HOST && !reads_late()) {
         staged.resize(width * height);
         for (size_t i = 0; i < height; i++)
             memcpy(&staged[i * width], (const char *)from + i * from_pitch, width);
@@ -296,8 +305,8 @@ static cudaError_t copy(void *to, size_t to_pitch, const void *from, size_t from
         for (size_t i = 0; i < height; i++)
             memmove((char *)to + i * to_pitch, source + i * pitch, width);
     };
-    enqueue(stream, std::move(run));
-    return t.kind == Kind::HOST && !capture ? wait_for_all() : cudaSuccess;
+    status = enqueue(stream, std::move(run));
+    return status == cudaSuccess && t.kind == Kind::HOST ? wait_for_all() : status;
 }
 
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,

@@ -1,5 +1,6 @@
 /* Streams, events and graphs. Work put into streams is done when somebody waits for it, in the
  * order in which it was put there: a host that forgets to wait finds nothing done. */
+#include <algorithm>
 #include <ctime>
 #include <deque>
 #include <vector>
@@ -17,6 +18,7 @@ struct CUevent_st {
 };
 struct CUgraph_st {
     std::vector<Work> work;
+    bool invalid; /* something was asked for that no capture may hold */
 };
 struct CUgraphExec_st {
     std::vector<Work> work;
@@ -32,9 +34,9 @@ struct Runtime {
     std::recursive_mutex lock;
     std::deque<Work> queue;
     CUstream_st default_stream = {};
-    int capturing = 0;              /* streams that capture */
-    cudaError_t last = cudaSuccess; /* for cudaGetLastError */
-    cudaError_t lost = cudaSuccess; /* set: the device is gone, and every call says so */
+    std::vector<CUgraph_st *> captures; /* of streams that capture */
+    cudaError_t last = cudaSuccess;     /* for cudaGetLastError */
+    cudaError_t lost = cudaSuccess;     /* set: the device is gone, and every call says so */
 } runtime;
 
 CUstream_st *stream_of(cudaStream_t stream)
@@ -49,6 +51,12 @@ void put(cudaStream_t stream, Work work)
         s->capture->work.push_back(std::move(work));
     else
         runtime.queue.push_back(std::move(work));
+}
+
+cudaError_t capture_valid(cudaStream_t stream)
+{
+    const CUgraph_st *capture = stream_of(stream)->capture;
+    return fail(capture && capture->invalid ? cudaErrorStreamCaptureInvalidated : cudaSuccess);
 }
 
 double now()
@@ -99,9 +107,10 @@ bool capturing(cudaStream_t stream)
     return stream_of(stream)->capture;
 }
 
-bool capturing_any()
+cudaError_t not_captured()
 {
-    return runtime.capturing > 0;
+    for (CUgraph_st *capture : runtime.captures) capture->invalid = true;
+    return runtime.captures.empty() ? cudaSuccess : fail(cudaErrorStreamCaptureUnsupported);
 }
 
 cudaError_t finish()
@@ -121,7 +130,8 @@ cudaError_t wait_for_all()
 {
     cudaError_t status = usable();
     if (status != cudaSuccess) return status;
-    if (runtime.capturing) return fail(cudaErrorStreamCaptureUnsupported);
+    status = not_captured();
+    if (status != cudaSuccess) return status;
     if (!fault_due(Fault::SYNC)) return finish();
     runtime.queue.clear();
     return fail(runtime.lost = cudaErrorLaunchFailure);
@@ -131,6 +141,7 @@ cudaError_t enqueue(cudaStream_t stream, std::function<void()> work)
 {
     Lock held;
     cudaError_t status = usable();
+    if (status == cudaSuccess) status = capture_valid(stream);
     if (status == cudaSuccess) put(stream, std::move(work));
     return status;
 }
@@ -141,6 +152,8 @@ cudaError_t launch_kernel(const Kernel &kernel, cudaStream_t stream)
     cudaError_t status = usable();
     if (status != cudaSuccess) return status;
     check_launch(kernel);
+    status = capture_valid(stream);
+    if (status != cudaSuccess) return status;
     if (fault_due(Fault::LAUNCH)) return fail(cudaErrorLaunchOutOfResources);
     if (traced("kernel\t%s\t%ux%ux%u\t%u\t%zu", name_of(kernel.arguments).c_str(), kernel.grid.x,
                kernel.grid.y, kernel.grid.z, kernel.block.x * kernel.block.y * kernel.block.z,
@@ -249,7 +262,8 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode)
     if (!stream || stream->capture) return fail(cudaErrorStreamCaptureUnsupported);
     stream->capture = new CUgraph_st();
     traced("record");
-    runtime.capturing++;
+    stream->capture->invalid = fault_due(Fault::CAPTURE);
+    runtime.captures.push_back(stream->capture);
     return cudaSuccess;
 }
 
@@ -258,11 +272,14 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph)
     Lock held;
     *graph = nullptr;
     if (!stream || !stream->capture) return fail(cudaErrorInvalidValue);
-    *graph = stream->capture;
+    CUgraph_st *made = stream->capture;
     stream->capture = nullptr;
-    runtime.capturing--;
     traced("recorded");
-    return usable();
+    runtime.captures.erase(std::find(runtime.captures.begin(), runtime.captures.end(), made));
+    if (!made->invalid) *graph = made;
+    cudaError_t status = made->invalid ? fail(cudaErrorStreamCaptureInvalidated) : usable();
+    if (made->invalid) delete made;
+    return status;
 }
 
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus *status)

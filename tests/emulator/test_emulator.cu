@@ -193,6 +193,14 @@ static void test_queue(void **)
                             stream);
     assert_int_equal(cudaStreamSynchronize(stream), cudaErrorStreamCaptureUnsupported);
     assert_int_equal(cudaGetLastError(), cudaErrorStreamCaptureUnsupported);
+    assert_int_equal(cudaMemsetAsync(pinned, 0, sizeof *pinned, stream),
+                     cudaErrorStreamCaptureInvalidated);
+    assert_int_equal(cudaStreamEndCapture(stream, &graph), cudaErrorStreamCaptureInvalidated);
+    assert_null(graph);
+    assert_int_equal(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed), 0);
+    cudaMemsetAsync(pinned, 0, sizeof *pinned, stream);
+    emulator::launch_kernel({"be, count_up", __FILE__, __LINE__, 1, WARP, 0, [=] { count_up(n); }},
+                            stream);
     assert_int_equal(cudaStreamEndCapture(stream, &graph), 0);
     assert_int_equal(cudaGraphInstantiate(&exec, graph, 0), 0);
     for (int i = 0; i < 3; i++) assert_int_equal(cudaGraphLaunch(exec, stream), 0);
@@ -349,6 +357,12 @@ __global__ void unmatched_copy(float *out)
     cp_async_wait<1>(); /* one too many */
     __syncthreads();
     out[threadIdx.x] = tile[0];
+    cp_async_wait<0>();
+}
+__global__ void copy_left(float *out)
+{
+    cp_async16(dynamic_shared<float>(), out);
+    cp_async_commit();
 }
 
 static void on_one(void (*kernel)(int *), int threads)
@@ -397,6 +411,10 @@ static void test_memory(void **)
     dies("out of bounds", [] {
         Device<int> x(1);
         launch(be, shared_at, dim3(1), dim3(32), 0, x.p, 64);
+    });
+    dies("a thread has ended before its copies", [] {
+        Device<float> x(64);
+        launch(be, copy_left, dim3(1), dim3(32), 256, x.p);
     });
     dies("past the end of dynamic shared memory", [] {
         Device<int> x(1);

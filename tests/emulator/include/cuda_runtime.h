@@ -85,7 +85,8 @@ struct cudaDeviceProp {
     int regsPerBlock, warpSize, maxThreadsPerBlock, maxThreadsDim[3], maxGridSize[3];
     int major, minor, multiProcessorCount, maxThreadsPerMultiProcessor, regsPerMultiprocessor;
     int l2CacheSize, memoryBusWidth, managedMemory, concurrentManagedAccess, unifiedAddressing;
-    int integrated, pciBusID, pciDeviceID, pciDomainID, asyncEngineCount, ECCEnabled;
+    int pageableMemoryAccess, integrated, pciBusID, pciDeviceID, pciDomainID, asyncEngineCount,
+        ECCEnabled;
 };
 struct cudaPointerAttributes {
     cudaMemoryType type;
