@@ -176,6 +176,16 @@ void gemm_group_end(Backend *be)
     if (be->machine->gemm_group) be->machine->gemm_group(be, false);
 }
 
+void gradient_group_begin(Backend *be)
+{
+    if (be->machine->gradient_group) be->machine->gradient_group(be, true);
+}
+
+void gradient_group_end(Backend *be)
+{
+    if (be->machine->gradient_group) be->machine->gradient_group(be, false);
+}
+
 static void product(Backend *be, const Gemm *g)
 {
     if (g->M == 0 || g->N == 0 || g->count == 0) return;

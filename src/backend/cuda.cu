@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "backend/gemm_cuda.cuh" // defines: cuda_gemm_open, cuda_gemm_close, cuda_gemm
+#include "backend/part_sums.cuh" // defines: PartSums, part_sums_group
 
 extern "C" {
 #include "backend/machine.h"
@@ -32,6 +33,7 @@ struct Cuda {
     int n_retired;
     void *scratch;
     size_t scratch_bytes;
+    PartSums part_sums;
     CudaGemm *gemm;
 };
 
@@ -125,6 +127,7 @@ static void machine_close(Backend *be)
     struct Cuda *c = be->cuda;
     cuda_gemm_close(c->gemm);
     if (c->scratch) cudaFree(c->scratch);
+    if (c->part_sums.room) cudaFree(c->part_sums.room);
     for (int i = 0; i < c->n_retired; i++) cudaFree(c->retired[i]);
     if (c->stream) cudaStreamDestroy(c->stream);
     free(c);
@@ -212,6 +215,11 @@ void *cuda_scratch(Backend *be, size_t bytes)
 {
     struct Cuda *c = be->cuda;
     return c->scratch = cuda_grow(be, c->scratch, &c->scratch_bytes, bytes);
+}
+
+PartSums *cuda_part_sums(Backend *be)
+{
+    return &be->cuda->part_sums;
 }
 
 /* ------------------------------------------------------------------------------ memory */
@@ -375,6 +383,7 @@ static const Machine machine_cuda = {.own_memory = true,
                                      .memory_peak = memory_peak,
                                      .gemm = machine_gemm,
                                      .gemm_group = machine_gemm_group,
+                                     .gradient_group = part_sums_group,
                                      .record_begin = record_begin,
                                      .record_end = record_end,
                                      .record_play = record_play,
