@@ -9,6 +9,9 @@
 
 #include "ops/kernel.h"
 
+/* Results may lie where an operand does, element on element: "omp simd" tells the compiler, whose
+ * own check would find that they overlap and take one element at a time. */
+
 #ifdef TTT_FP64
 #define REAL_SQRT sqrt
 #else
@@ -32,33 +35,45 @@ static inline real dot_row(const real *a, const real *b, int C)
 /* y = (plus +) x r w; plus may be NULL, or y. */
 static inline void norm_row(real *y, const real *plus, const real *x, const real *w, int C, real r)
 {
-    if (plus)
+    if (plus) {
+#pragma omp simd
         for (int c = 0; c < C; c++) y[c] = plus[c] + x[c] * r * w[c];
-    else
+    } else {
+#pragma omp simd
         for (int c = 0; c < C; c++) y[c] = x[c] * r * w[c];
+    }
 }
 
 static inline void norm_tangent_row(real *yt, const real *plus, const real *x, const real *xt,
                                     const real *w, const real *wt, int C, real r)
 {
     real rt = xt ? -r * r * r * dot_row(x, xt, C) / (real)C : 0;
-    if (!plus)
+    if (xt && plus) {
+#pragma omp simd
+        for (int c = 0; c < C; c++) yt[c] = plus[c] + (xt[c] * r + x[c] * rt) * w[c];
+    } else if (xt) {
+#pragma omp simd
+        for (int c = 0; c < C; c++) yt[c] = (xt[c] * r + x[c] * rt) * w[c];
+    } else if (!plus) {
         memset(yt, 0, (size_t)C * sizeof *yt);
-    else if (plus != yt)
+    } else if (plus != yt) {
         memcpy(yt, plus, (size_t)C * sizeof *yt);
-    if (xt)
-        for (int c = 0; c < C; c++) yt[c] += (xt[c] * r + x[c] * rt) * w[c];
+    }
     if (wt)
         for (int c = 0; c < C; c++) yt[c] += x[c] * r * wt[c];
 }
 
-/* The pairs of a row turned by cosines and sines cs, or, sign -1, back; y may be x. */
-static inline void turn_row(real *y, const real *x, const real *cs, int D, real sign)
+/* The pairs of heads of one position turned by its cosines and sines cs, or, sign -1, back; y may
+ * be x. */
+static inline void turn_heads(real *y, const real *x, const real *cs, int heads, int D, real sign)
 {
-    for (int i = 0; i < D; i += 2) {
-        real x0 = x[i], x1 = x[i + 1], c = cs[i], s = sign * cs[i + 1];
-        y[i] = x0 * c - x1 * s;
-        y[i + 1] = x0 * s + x1 * c;
+    for (int h = 0; h < heads; h++, x += D, y += D) {
+#pragma omp simd
+        for (int i = 0; i < D; i += 2) {
+            real x0 = x[i], x1 = x[i + 1], c = cs[i], s = sign * cs[i + 1];
+            y[i] = x0 * c - x1 * s;
+            y[i + 1] = x0 * s + x1 * c;
+        }
     }
 }
 
@@ -66,16 +81,26 @@ static inline void turn_row(real *y, const real *x, const real *cs, int D, real 
 static inline void norm_back_row(real *dx, bool add, real *dw, const real *dy, const real *x,
                                  const real *w, int C, real r)
 {
-    if (dw)
-        for (int c = 0; c < C; c++) dw[c] += dy[c] * x[c] * r;
-    if (!dx) return;
     real sum = 0;
-    for (int c = 0; c < C; c++) sum += dy[c] * w[c] * x[c];
+    if (dw) {
+#pragma omp simd reduction(+ : sum)
+        for (int c = 0; c < C; c++) {
+            real along = dy[c] * x[c];
+            dw[c] += along * r;
+            sum += along * w[c];
+        }
+    } else {
+        for (int c = 0; c < C; c++) sum += dy[c] * w[c] * x[c];
+    }
+    if (!dx) return;
     real a = sum * r * r / (real)C;
-    if (add)
+    if (add) {
+#pragma omp simd
         for (int c = 0; c < C; c++) dx[c] += r * (dy[c] * w[c] - x[c] * a);
-    else
+    } else {
+#pragma omp simd
         for (int c = 0; c < C; c++) dx[c] = r * (dy[c] * w[c] - x[c] * a);
+    }
 }
 
 /* One row of the gradient's tangent; every input is there, absent ones as rows of zeros. dxt may be
@@ -97,6 +122,7 @@ static inline void norm_back_tangent_row(real *dxt, bool add, real *dwt, const r
     if (dwt)
         for (int c = 0; c < C; c++) dwt[c] += dyt[c] * x[c] * r + dy[c] * (xt[c] * r + x[c] * rt);
     if (!dxt) return;
+#pragma omp simd
     for (int c = 0; c < C; c++) {
         real h = x[c] * r, ht = xt[c] * r + x[c] * rt;
         real g = dy[c] * w[c], gt = dyt[c] * w[c] + dy[c] * wt[c];
@@ -112,7 +138,7 @@ typedef struct NormRows {
     bool add;
     int B, R, C;
     double eps;
-    /* Of rows that were rotated; else NULL. Row n of dx gets row n of `turned`, turned back, and is
+    /* Of rows that were rotated; else NULL. Rows of dx get those of `turned`, turned back, and are
      * what dy is then. */
     const struct TurnedRows *turned;
     const real *zero; /* norm_backward's own: absent inputs */
@@ -130,18 +156,19 @@ static inline real *strided_row(real *p, size_t step, int b, int m, int C)
     return p ? p + (size_t)b * step + (size_t)m * (size_t)C : NULL;
 }
 
-static inline void turn_back(const NormRows *k, int n)
+/* Head n and those after it of the same position, before `to`; returns the next. */
+static inline int turn_back(const NormRows *k, int n, int to)
 {
     const TurnedRows *t = k->turned;
-    int b = n / k->R, m = n % k->R / t->H, h = n % t->H, D = k->C;
+    int b = n / k->R, m = n % k->R / t->H, h = n % t->H, D = k->C, C = t->H * D;
+    int heads = min_int(t->H - h, to - n);
     size_t at = (size_t)n * (size_t)D;
     const real *cs = t->rope->table + (size_t)b * t->rope->step + (size_t)m * (size_t)D;
-    if (k->dx.v)
-        turn_row(k->dx.v + at, strided_row(t->dy->v, t->dy->v_step, b, m, t->H * D) + h * D, cs, D,
-                 -1);
-    if (k->dx.t)
-        turn_row(k->dx.t + at, strided_row(t->dy->t, t->dy->t_step, b, m, t->H * D) + h * D, cs, D,
-                 -1);
+    const real *v = strided_row(t->dy->v, t->dy->v_step, b, m, C);
+    const real *along = strided_row(t->dy->t, t->dy->t_step, b, m, C);
+    if (k->dx.v) turn_heads(k->dx.v + at, v + h * D, cs, heads, D, -1);
+    if (k->dx.t) turn_heads(k->dx.t + at, along + h * D, cs, heads, D, -1);
+    return n + heads;
 }
 
 static inline const real *row_or_zero(const NormRows *k, const real *p, size_t at)
@@ -151,10 +178,10 @@ static inline const real *row_or_zero(const NormRows *k, const real *p, size_t a
 
 static inline void norm_back_range(const NormRows *k, int from, int to, real *dwv, real *dwt)
 {
-    int C = k->C;
+    int C = k->C, turned = from;
     for (int n = from; n < to; n++) {
         size_t at = (size_t)n * (size_t)C, wb = (size_t)(n / k->R) * k->w.step;
-        if (k->turned) turn_back(k, n);
+        if (k->turned && n == turned) turned = turn_back(k, n, to);
         if (!k->w.v) continue;
         const real *x = k->x.v + at, *w = k->w.v + wb;
         real r = inverse_rms(x, C, k->eps);

@@ -38,29 +38,20 @@ void KERNEL(rope_table_at)(Backend *be, real *table, const int64_t *positions, i
     }
 }
 
-/* One head, both slots; any of xt, yt, w, wt may be NULL. */
-static void turn_head(real *y, real *yt, const real *x, const real *xt, const real *w,
-                      const real *wt, const real *cs, int D, double eps)
-{
-    if (w) {
-        real r = inverse_rms(x, D, eps);
-        if (yt) norm_tangent_row(yt, NULL, x, xt, w, wt, D, r);
-        norm_row(y, NULL, x, w, D, r);
-        x = y;
-        xt = yt;
-    }
-    turn_row(y, x, cs, D, 1);
-    if (yt && xt)
-        turn_row(yt, xt, cs, D, 1);
-    else if (yt)
-        memset(yt, 0, (size_t)D * sizeof *yt);
-}
-
 static real *value_row(const Strided *y, int b, int m, int C)
 {
     const Places *at = y->places;
     if (!at) return strided_row(y->v, y->v_step, b, m, C);
     return y->v + at->shift[b] + (size_t)at->first[b] * (size_t)C;
+}
+
+static void norm_heads(Dual y, Dual x, Dual w, int H, int D, double eps)
+{
+    for (int c = 0; c < H * D; c += D) {
+        real r = inverse_rms(x.v + c, D, eps);
+        if (y.t) norm_tangent_row(y.t + c, NULL, x.v + c, x.t ? x.t + c : NULL, w.v, w.t, D, r);
+        norm_row(y.v + c, NULL, x.v + c, w.v, D, r);
+    }
 }
 
 void KERNEL(rope_forward)(Backend *be, const Strided *y, Dual x, Param w, const Rope *rope, int B,
@@ -72,14 +63,20 @@ void KERNEL(rope_forward)(Backend *be, const Strided *y, Dual x, Param w, const 
     schedule(static) if ((size_t)B * (size_t)M * (size_t)C > 1 << 14)
     for (int b = 0; b < B; b++)
         for (int m = 0; m < M; m++) {
-            const real *cs = rope->table + (size_t)b * rope->step + (size_t)m * (size_t)D;
-            const real *weight = w.v ? param_of(w, b) : NULL;
-            const real *wt = w.v && w.t ? w.t + (size_t)b * w.step : NULL;
-            real *to = value_row(y, b, m, C), *tot = strided_row(y->t, y->t_step, b, m, C);
             size_t at = ((size_t)b * (size_t)M + (size_t)m) * (size_t)C;
-            for (int c = 0; c < C; c += D)
-                turn_head(to + c, tot ? tot + c : NULL, x.v + at + c, x.t ? x.t + at + c : NULL,
-                          weight, wt, cs, D, rope->eps);
+            Dual to = {value_row(y, b, m, C), strided_row(y->t, y->t_step, b, m, C)};
+            Dual from = {x.v + at, x.t ? x.t + at : NULL};
+            if (w.v) {
+                Dual weight = {param_of(w, b), w.t ? w.t + (size_t)b * w.step : NULL};
+                norm_heads(to, from, weight, H, D, rope->eps);
+                from = to;
+            }
+            const real *cs = rope->table + (size_t)b * rope->step + (size_t)m * (size_t)D;
+            turn_heads(to.v, from.v, cs, H, D, 1);
+            if (to.t && from.t)
+                turn_heads(to.t, from.t, cs, H, D, 1);
+            else if (to.t)
+                memset(to.t, 0, (size_t)C * sizeof *to.t);
         }
 }
 
