@@ -34,17 +34,17 @@ enum { MOST_ARRAYS = 32, MARGIN = 8 }; /* elements before and after, which must 
 static Array held[MOST_ARRAYS];
 static int n_held;
 
-static int drawn(int n) /* 0..n-1 */
+static inline int drawn(int n) /* 0..n-1 */
 {
     return (int)(rng_uniform(&rng) * n);
 }
 
-static bool coin(void)
+static inline bool coin(void)
 {
     return drawn(2) == 1;
 }
 
-static void both_wait(void)
+static inline void both_wait(void)
 {
     Err err;
     for (int i = 0; i < MACHINES; i++)
@@ -52,7 +52,7 @@ static void both_wait(void)
 }
 
 /* offset: elements that it begins behind a multiple of 16 bytes. */
-static Array array(size_t n, int offset)
+static inline Array array(size_t n, int offset)
 {
     Array a = {.n = n, .room = n + 2 * MARGIN};
     for (int i = 0; i < MACHINES; i++) {
@@ -64,30 +64,37 @@ static Array array(size_t n, int offset)
     return held[n_held++] = a;
 }
 
-static Array maybe(bool there, size_t n, int offset)
+static inline Array maybe(bool there, size_t n, int offset)
 {
     return there ? array(n, offset) : (Array){.n = 0};
 }
 
-static int32_t *ids(const Array *a, int i)
+static inline int32_t *ids(const Array *a, int i)
 {
     return (int32_t *)a->p[i];
 }
 
-static Array array_of_ids(size_t n, int below)
+static inline Array array_of_ids(size_t n, int below)
 {
     Array a = array(reals_for(n * sizeof(int32_t)), 0);
     for (size_t i = 0; i < n; i++) ids(&a, CPU)[i] = ids(&a, GPU)[i] = drawn(below);
     return a;
 }
 
-static Dual dual(const Array *v, const Array *t, int i)
+static inline Dual dual(const Array *v, const Array *t, int i)
 {
     return (Dual){v->p[i], t->p[i]};
 }
 
+static inline void free_arrays(void)
+{
+    for (int k = 0; k < n_held; k++)
+        for (int i = 0; i < MACHINES; i++) backend_free(machine[i], held[k].block[i], held[k].room);
+    n_held = 0;
+}
+
 /* All arrays, whole: what was not to be written must stay as it was, too. */
-static void expect_same(const char *what, double limit)
+static inline void expect_same(const char *what, double limit)
 {
     int wrong = 0;
     both_wait();
@@ -105,21 +112,20 @@ static void expect_same(const char *what, double limit)
             print_error("%s: array %d of %zu: error %.3g of %.3g\n", what, k, a->n, worst, scale);
             wrong++;
         }
-        for (int i = 0; i < MACHINES; i++) backend_free(machine[i], a->block[i], a->room);
     }
-    n_held = 0;
+    free_arrays();
     assert_int_equal(wrong, 0);
 }
 
 static const double CLOSE = sizeof(real) == 4 ? 2e-5 : 1e-13;
 
-static void on_both(void (*call)(int i, const void *arguments), const void *arguments)
+static inline void on_both(void (*call)(int i, const void *arguments), const void *arguments)
 {
     for (int i = 0; i < MACHINES; i++) call(i, arguments);
 }
 
 /* The GPU that TTT_TEST_DEVICE names, or the emulator. */
-static void open_machines(void)
+static inline void open_machines(void)
 {
     Err err;
     const char *device = getenv("TTT_TEST_DEVICE"), *build = getenv("TTT_BUILD_DIR");

@@ -186,6 +186,11 @@ void gradient_group_end(Backend *be)
     if (be->machine->gradient_group) be->machine->gradient_group(be, false);
 }
 
+void gemm_operand(Backend *be, const real *x, size_t n)
+{
+    if (be->machine->gemm_operand && x) be->machine->gemm_operand(be, x, n);
+}
+
 static void product(Backend *be, const Gemm *g)
 {
     if (g->M == 0 || g->N == 0 || g->count == 0) return;

@@ -126,6 +126,10 @@ void gemm(Backend *be, Trans ta, Trans tb, int M, int N, int K, real alpha, cons
  * serves the next ones too. Pairs may be nested. */
 void gemm_group_begin(Backend *be);
 void gemm_group_end(Backend *be);
+/* Inside a group: what the next kernel writes into x (n) is an operand of the group's products and
+ * nothing else, so that a machine which rounds operands may have it written there only in that
+ * form. */
+void gemm_operand(Backend *be, const real *x, size_t n);
 
 /* Around operations that add to gradients of norms' weights: these may be there only at the end,
  * all added at once, each in the same order as ever. Pairs may be nested. */

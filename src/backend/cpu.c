@@ -205,6 +205,8 @@ static size_t cpu_memory_peak(Backend *be)
 }
 
 const Machine machine_cpu = {.span_rows = 512, /* their activations stay in the caches */
+                             .head_rows = 512,
+                             .head_logits = 48 << 20,
                              .open = cpu_open,
                              .close = cpu_close,
                              .alloc = cpu_alloc,

@@ -25,5 +25,13 @@ void *cuda_scratch(Backend *be, size_t bytes);
 /* Such a room of one's own: of *bytes now, of at least `wanted` afterwards; what was in it is lost
  * where it grows. */
 void *cuda_grow(Backend *be, void *room, size_t *bytes, size_t wanted);
+/* The end of such a room, when the GPU is done with it. recorded: a record may play with it. */
+void cuda_release(Backend *be, void *room, size_t bytes, bool recorded);
+
+/* Of products, see operands_cuda.cuh. */
+struct CudaOperands *cuda_operands(const Backend *be);
+/* Where a kernel that is asked for y (n) shall leave it in bfloat16, packed, and nowhere else, as
+ * gemm_operand has declared it; NULL: in y, as ever. */
+uint16_t *cuda_operand_to_write(const Backend *be, const real *y, size_t n);
 
 #endif

@@ -10,9 +10,5 @@ typedef struct CudaGemm CudaGemm;
 int cuda_gemm_open(CudaGemm **out, Err *err);
 void cuda_gemm_close(CudaGemm *c); /* NULL is fine */
 void cuda_gemm(Backend *be, CudaGemm *c, const Gemm *g);
-/* Counts how deep groups of products are nested, see gemm_group_begin. */
-void cuda_gemm_group(CudaGemm *c, bool begins);
-/* As round_bf16 in machine.h. */
-void cuda_round_bf16(Backend *be, uint16_t *to, const real *x, size_t n);
 
 #endif

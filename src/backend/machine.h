@@ -10,6 +10,9 @@
 typedef struct Machine {
     bool own_memory; /* apart from the host's */
     int span_rows;   /* of activations that one pass of a block keeps it busy with */
+    /* Of logits that are made, and turned into gradients, at a time: rows, and elements. */
+    int head_rows;
+    int64_t head_logits;
     /* Sets ops, isa, threads, bf16_native and what is the machine's own. On failure nothing is
      * left. */
     int (*open)(Backend *be, const BackendOptions *options, Err *err);
@@ -28,6 +31,7 @@ typedef struct Machine {
     size_t (*memory_peak)(Backend *be);           /* see backend_memory_peak */
     void (*gemm)(Backend *be, const Gemm *g);     /* see gemm_batch; count 1 or more */
     void (*gemm_group)(Backend *be, bool begins); /* see gemm_group_begin; NULL: nothing to do */
+    void (*gemm_operand)(Backend *be, const real *x, size_t n); /* see there; NULL: nothing to do */
     void (*gradient_group)(Backend *be, bool begins); /* see gradient_group_begin; likewise */
     /* See backend_record_begin; NULL: there is no such thing. */
     void (*record_begin)(Backend *be);

@@ -47,6 +47,13 @@ static size_t hidden_elements(const BlockPass *p)
     return (size_t)p->span->B * (size_t)p->span->M * (size_t)config_of(p)->hidden_size;
 }
 
+/* x (rows of `width`) is written next, for products of this group only. */
+static void operand(const BlockPass *p, Dual x, int64_t width)
+{
+    size_t rows = (size_t)p->span->B * (size_t)p->span->M;
+    product_operand(backend_of(p), x, p->span->M, rows * (size_t)width);
+}
+
 /* plus + norm(x) into `to`. */
 static Dual norm(const BlockPass *p, Dual to, Dual plus, Dual x, ParamId id)
 {
@@ -94,6 +101,7 @@ static Dual residual_back(const BlockPass *p, Dual dx, Dual f, ParamId post)
 {
     if (!config_of(p)->post_norm) return dx;
     Dual df = like(p->scratch->c[1], dx);
+    operand(p, df, config_of(p)->hidden_size);
     norm_back(p, df, false, dx, f, post);
     return df;
 }
@@ -110,9 +118,13 @@ static void enter_back(const BlockPass *p, Dual dx, Dual dn, Dual x, ParamId pre
     if (dx.t) be->ops->add(be, dx.t, dx.t, dn.t, hidden_elements(p));
 }
 
+/* What the sub-layer's first products, in one group, read. */
 static Dual enter(const BlockPass *p, Dual x, ParamId pre)
 {
-    return config_of(p)->pre_norm ? norm(p, p->scratch->c[0], (Dual){0}, x, pre) : x;
+    if (!config_of(p)->pre_norm) return x;
+    bool tangent = x.t || weight_of(p->w, pre, p->layer).t;
+    operand(p, dual_when(p->scratch->c[0], tangent), config_of(p)->hidden_size);
+    return norm(p, p->scratch->c[0], (Dual){0}, x, pre);
 }
 
 /* ------------------------------------------------------------------------------ attention */
@@ -167,6 +179,7 @@ static void turn_back(const BlockPass *p, Dual dx, Strided dy, Dual raw, ParamId
 {
     Rope rope = rope_of(p);
     Param dw = config_of(p)->qk_norm ? grad_of(p->g, id, p->layer) : (Param){0};
+    operand(p, dx, config_of(p)->hidden_size);
     backend_of(p)->ops->rope_backward(backend_of(p), dx, dw, &dy, raw, head_norm(p, id), &rope,
                                       p->span->B, p->span->M,
                                       (int)config_of(p)->num_attention_heads, head_size(p));
@@ -235,9 +248,11 @@ static Dual attention_part(const BlockPass *p, BlockActs *acts, Dual x)
     const ModelConfig *c = config_of(p);
     int C = (int)c->hidden_size, H = (int)c->num_attention_heads;
     Backend *be = backend_of(p);
+    gemm_group_begin(be);
     Dual n = enter(p, x, P_SEQ_NORM);
     keys_and_values(p, acts, n);
     acts->act[A_Q_RAW] = linear(p, acts->room[A_Q_RAW], n, P_WQ, C, C);
+    gemm_group_end(be);
     Dual q = queries(p, acts);
     Window w = window_of(p, acts);
     acts->act[A_ATTENDED] = dual_when(acts->room[A_ATTENDED], q.t || w.kt || w.vt);
@@ -283,6 +298,7 @@ static void attention_part_back(const BlockPass *p, BlockActs *acts, Dual dx, Du
     int C = (int)c->hidden_size, H = (int)c->num_attention_heads;
     Backend *be = backend_of(p);
     BlockScratch *s = p->scratch;
+    gemm_group_begin(be);
     Dual d_proj = residual_back(p, dx, acts->act[A_PROJECTED], P_SEQ_POST_NORM);
     Dual d_att = like(s->c[2], dx), dq = like(s->c[3], dx);
     Dual dk = like(s->c[4], dx), dv = like(s->c[5], dx);
@@ -298,6 +314,7 @@ static void attention_part_back(const BlockPass *p, BlockActs *acts, Dual dx, Du
     linear_back(p, dn, false, dq, n, P_WQ, C, C);
     linear_back(p, dn, true, dk, n, P_WK, C, C);
     linear_back(p, dn, true, dv, n, P_WV, C, C);
+    gemm_group_end(be);
     enter_back(p, below, dn, x, P_SEQ_NORM);
 }
 
@@ -318,9 +335,11 @@ static const MlpNames plain_mlp = {P_FFN_NORM,   P_W1, P_W2, P_W3, P_FFN_POST_NO
 static void mlp_inputs(const BlockPass *p, BlockActs *acts, const MlpNames *m, Dual x)
 {
     int C = (int)config_of(p)->hidden_size, F = (int)config_of(p)->intermediate_size;
+    gemm_group_begin(backend_of(p));
     Dual n = enter(p, x, m->pre);
     acts->act[m->h1] = linear(p, acts->room[m->h1], n, m->w1, C, F);
     acts->act[m->h3] = linear(p, acts->room[m->h3], n, m->w3, C, F);
+    gemm_group_end(backend_of(p));
 }
 
 static Dual mlp_hidden(const BlockPass *p, const BlockActs *acts, const MlpNames *m)
@@ -328,6 +347,7 @@ static Dual mlp_hidden(const BlockPass *p, const BlockActs *acts, const MlpNames
     Backend *be = backend_of(p);
     Dual h1 = acts->act[m->h1], h3 = acts->act[m->h3];
     Dual hidden = dual_when(p->scratch->f[0], h1.t || h3.t);
+    operand(p, hidden, config_of(p)->intermediate_size);
     size_t rows = (size_t)p->span->B * (size_t)p->span->M;
     be->ops->swiglu_forward(be, hidden, h1, h3, rows * (size_t)config_of(p)->intermediate_size);
     return hidden;
@@ -336,7 +356,9 @@ static Dual mlp_hidden(const BlockPass *p, const BlockActs *acts, const MlpNames
 static void mlp_output(const BlockPass *p, BlockActs *acts, const MlpNames *m)
 {
     int C = (int)config_of(p)->hidden_size, F = (int)config_of(p)->intermediate_size;
+    gemm_group_begin(backend_of(p));
     acts->act[m->f] = linear(p, acts->room[m->f], mlp_hidden(p, acts, m), m->w2, F, C);
+    gemm_group_end(backend_of(p));
 }
 
 static Dual mlp_part(const BlockPass *p, BlockActs *acts, const MlpNames *m, Dual x)
@@ -353,16 +375,20 @@ static void mlp_part_back(const BlockPass *p, BlockActs *acts, const MlpNames *m
     Backend *be = backend_of(p);
     BlockScratch *s = p->scratch;
     size_t wide = (size_t)p->span->B * (size_t)p->span->M * (size_t)F;
+    gemm_group_begin(be);
     Dual h1 = acts->act[m->h1], h3 = acts->act[m->h3], hidden = mlp_hidden(p, acts, m);
     Dual df = residual_back(p, dx, acts->act[m->f], m->post);
     Dual dh1 = like(s->f[1], dx), dh3 = like(s->f[2], dx);
     linear_back(p, dh3, false, df, hidden, m->w2, F, C);
+    operand(p, dh1, F);
+    operand(p, dh3, F);
     be->ops->swiglu_backward(be, dh1, dh3, dh3, h1, h3, wide);
     Dual n = enter(p, x, m->pre), dn = like(s->c[2], dx);
     Param pre = grad_of(p->g, m->pre, p->layer);
     if (!below.v && !pre.v && !weight_of(p->w, m->pre, p->layer).t) dn.v = NULL;
     linear_back(p, dn, false, dh1, n, m->w1, C, F);
     linear_back(p, dn, true, dh3, n, m->w3, C, F);
+    gemm_group_end(be);
     enter_back(p, below, dn, x, m->pre);
 }
 

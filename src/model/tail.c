@@ -1,13 +1,14 @@
 /* The half that the inner loop adapts: suffix blocks, ln_f, head and loss. */
 #include "model/tail.h"
 
-enum { HEAD_ROWS = 512, LOGITS_MAX = 48 << 20 };
+#include "backend/machine.h"
 
 /* Of logits that a block of the head takes; with tangents it has two for a row of the chunk. */
-static int head_rows(const Model *m, int B, int M, bool tangents)
+static int head_rows(const Model *m, int64_t B, int64_t M, bool tangents)
 {
-    int64_t rows = LOGITS_MAX / m->cfg.model.output_size, all = (int64_t)B * M * (tangents ? 2 : 1);
-    if (rows > HEAD_ROWS) rows = HEAD_ROWS;
+    const Machine *on = m->be->machine;
+    int64_t rows = on->head_logits / m->cfg.model.output_size, all = B * M * (tangents ? 2 : 1);
+    if (rows > on->head_rows) rows = on->head_rows;
     if (rows > all) rows = all;
     return rows < 2 ? 2 : (int)rows;
 }

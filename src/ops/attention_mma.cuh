@@ -45,17 +45,19 @@ __device__ inline int again(int x)
     return x;
 }
 
-/* to (ROWS, D) = n rows; zeros below. All threads of the block, each one chunk of every STEP-th
- * row; the caller commits and waits. */
-template <int D, int ROWS> __device__ inline void copy_tile(Bits *to, const Bits *from, int n)
+/* to (ROWS, D) = n rows, `step` apart; zeros below. All threads of the block, each one chunk of
+ * every STEP-th row; the caller commits and waits. */
+template <int D, int ROWS>
+__device__ inline void copy_tile(Bits *to, const Bits *from, size_t step, int n)
 {
     constexpr int CHUNKS = D / 8, STEP = TC_BLOCK / CHUNKS;
     static_assert(STEP % 8 == 0 && ROWS % STEP == 0, "rows of a thread have one order of chunks");
     int row = (int)threadIdx.x / CHUNKS, chunk = (int)threadIdx.x % CHUNKS;
     to += again(row * D + ((chunk ^ (row & 7)) << 3));
-    from += row * D + chunk * 8;
+    from += (size_t)row * step + (size_t)(chunk * 8);
 #pragma unroll
-    for (int i = 0; i < ROWS; i += STEP) cp_async16(to + i * D, from + i * D, row + i < n);
+    for (int i = 0; i < ROWS; i += STEP)
+        cp_async16(to + i * D, from + (size_t)i * step, row + i < n);
 }
 
 /* Where this lane points in a block of 16 rows: at row `r` of it, chunk 2 k + c with c 0 or 1. Rows

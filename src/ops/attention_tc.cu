@@ -50,49 +50,9 @@ bool attention_tc_backward(Backend *be, const AttentionPass &a)
 #include "ops/attention_tc_keys.cuh"
 #include "ops/attention_tc_queries.cuh"
 
+#include "backend/operands_cuda.cuh" // defines: Matrices, cuda_operands_round
+
 /* ------------------------------------------------------------------------------ operands */
-
-/* Rows (B, rows, C), sequences `step` apart, to bfloat16 (B, H, rows, D); from NULL: zeros. */
-typedef struct Rounding {
-    const float *from;
-    Bits *to;
-    size_t step;
-    int rows;
-} Rounding;
-
-enum { MOST_ROUNDINGS = 8, AT_A_TIME = 8 };
-
-typedef struct Roundings {
-    Rounding of[MOST_ROUNDINGS];
-    int count, rows; /* rows: of the longest */
-} Roundings;
-
-/* A thread rounds eight elements: 32 bytes read, 16 written. grid: (chunks, arrays, B) */
-static __global__ void tc_round_kernel(Roundings all, int H, int D)
-{
-    Rounding r = all.of[blockIdx.y];
-    unsigned chunks = (unsigned)(H * D / AT_A_TIME), i = blockIdx.x * BLOCK + threadIdx.x;
-    unsigned row = i / chunks, c = i % chunks * AT_A_TIME, h = c / (unsigned)D;
-    if (row >= (unsigned)r.rows) return;
-    float4 low = make_float4(0, 0, 0, 0), high = low;
-    if (r.from) {
-        const float *from = r.from + blockIdx.z * r.step + (size_t)row * (unsigned)(H * D) + c;
-        low = *reinterpret_cast<const float4 *>(from);
-        high = *reinterpret_cast<const float4 *>(from + 4);
-    }
-    size_t head = (size_t)blockIdx.z * (unsigned)H + h;
-    Bits *to = r.to + (head * (unsigned)r.rows + row) * (unsigned)D + c % (unsigned)D;
-    *reinterpret_cast<uint4 *>(to) =
-        make_uint4(pack_bf16(low.x, low.y), pack_bf16(low.z, low.w), pack_bf16(high.x, high.y),
-                   pack_bf16(high.z, high.w));
-}
-
-static void round_rows(Roundings *all, Bits *to, const float *from, size_t step, int rows)
-{
-    Rounding r = {from, to, step, rows};
-    all->of[all->count++] = r;
-    if (rows > all->rows) all->rows = rows;
-}
 
 /* What each query brings from the forward pass; a warp for each row of each head. */
 static __global__ void tc_known_kernel(TcPass c)
@@ -129,55 +89,53 @@ static void *carve(char *base, size_t *used, size_t bytes)
 }
 
 /* Places of everything that a call keeps in scratch; returns its bytes. partial: floats. */
-static size_t tc_layout(TcPass *c, char *base, bool backward, bool dual, size_t partial)
+static size_t tc_layout(TcPass *c, char *base, bool backward, size_t partial)
 {
-    size_t used = 0, rows = (size_t)c->a.B * (size_t)c->a.M;
-    size_t own = rows * c->a.C * sizeof(Bits);
-    size_t seen = (size_t)c->a.B * (size_t)c->rows * c->a.C * sizeof(Bits);
-    for (int slot = 0; slot <= (dual ? 1 : 0); slot++) {
-        c->q[slot] = (Bits *)carve(base, &used, own);
-        c->k[slot] = (Bits *)carve(base, &used, slot ? own : seen);
-        c->v[slot] = (Bits *)carve(base, &used, slot ? own : seen);
-        if (backward) c->d_o[slot] = (Bits *)carve(base, &used, own);
-    }
-    if (backward) c->known = (float4 *)carve(base, &used, rows * (size_t)c->a.H * sizeof(float4));
+    size_t used = 0, rows = (size_t)c->a.B * (size_t)c->a.M * (size_t)c->a.H;
+    if (backward) c->known = (float4 *)carve(base, &used, rows * sizeof(float4));
     if (partial) c->partial = (float *)carve(base, &used, partial * sizeof(float));
     return used;
 }
 
-static TcPass tc_pass(Backend *be, const AttentionPass &a, bool backward, bool dual, int parts,
-                      size_t partial)
+static TcPass tc_pass(Backend *be, const AttentionPass &a, bool backward, int parts, size_t partial)
 {
     TcPass c = {};
     c.a = a;
     c.row0 = seen_from(a.seen, a.seen.first);
-    c.rows = a.seen.end - c.row0;
     c.parts = parts;
     c.to_log2 = a.scale * LOG2_E;
     if (parts == 1) partial = 0;
-    char *base = (char *)cuda_scratch(be, tc_layout(&c, NULL, backward, dual, partial));
-    tc_layout(&c, base, backward, dual, partial);
+    size_t bytes = tc_layout(&c, NULL, backward, partial);
+    tc_layout(&c, bytes ? (char *)cuda_scratch(be, bytes) : NULL, backward, partial);
     return c;
 }
 
-static void tc_round(Backend *be, const TcPass &c, bool backward, bool dual)
+/* Sets c's operands, for as long as the caller's group of products lasts. */
+static void tc_operands(Backend *be, TcPass *c, bool backward, bool dual)
 {
-    const AttentionPass &a = c.a;
-    Roundings all = {};
-    size_t own = (size_t)a.M * a.C, row0 = (size_t)c.row0 * a.C;
-    round_rows(&all, c.q[0], a.q.v, own, a.M);
-    round_rows(&all, c.k[0], a.k + row0, a.step, c.rows);
-    round_rows(&all, c.v[0], a.v + row0, a.step, c.rows);
-    if (backward) round_rows(&all, c.d_o[0], a.d_o.v ? a.d_o.v : a.d_o.t, own, a.M);
-    if (dual) {
-        round_rows(&all, c.q[1], a.q.t, own, a.M);
-        round_rows(&all, c.k[1], a.kt, own, a.M);
-        round_rows(&all, c.v[1], a.vt, own, a.M);
-        if (backward) round_rows(&all, c.d_o[1], a.d_o.t, own, a.M);
+    enum { Q, D_O, K, V, TANGENT };
+    const AttentionPass &a = c->a;
+    int64_t C = (int64_t)a.C, own = a.M * C, rows = a.seen.end - c->row0, row0 = c->row0 * C;
+    Matrices x[2 * TANGENT] = {{a.q.v, a.M, C, C, own, a.B},
+                               {a.d_o.v ? a.d_o.v : a.d_o.t, a.M, C, C, own, a.B},
+                               {a.k + row0, rows, C, C, (int64_t)a.step, a.B},
+                               {a.v + row0, rows, C, C, (int64_t)a.step, a.B},
+                               {a.q.t, a.M, C, C, own, a.B},
+                               {a.d_o.t, a.M, C, C, own, a.B},
+                               {a.kt, a.M, C, C, own, a.B},
+                               {a.vt, a.M, C, C, own, a.B}};
+    for (int slot = 0; slot <= dual; slot++)
+        if (!backward) x[slot * TANGENT + D_O].count = 0;
+    cuda_operands_round(be, cuda_operands(be), x, (dual ? 2 : 1) * TANGENT);
+    for (int slot = 0; slot <= dual; slot++) {
+        const Matrices *of = x + slot * TANGENT;
+        c->q[slot] = (const Bits *)of[Q].data;
+        c->d_o[slot] = (const Bits *)of[D_O].data;
+        c->k[slot] = (const Bits *)of[K].data;
+        c->v[slot] = (const Bits *)of[V].data;
     }
-    dim3 grid(blocks_for((size_t)all.rows * a.C / AT_A_TIME, BLOCK), (unsigned)all.count,
-              (unsigned)a.B);
-    launch(be, tc_round_kernel, grid, BLOCK, 0, all, a.H, a.D);
+    c->k_step = (size_t)x[K].step;
+    c->v_step = (size_t)x[V].step;
 }
 
 /* ------------------------------------------------------------------------------ shape of a launch
@@ -221,8 +179,8 @@ template <class P> static void tc_forward(Backend *be, const AttentionPass &a)
     constexpr size_t shared = (size_t)(P::ROWS * P::D + 2 * P::STAGE) * sizeof(Bits);
     size_t rows = (size_t)a.B * (size_t)a.H * (size_t)a.M;
     int parts = parts_of<P>(be, a);
-    TcPass c = tc_pass(be, a, false, P::DUAL, parts, (size_t)parts * rows * PARTIAL<P>);
-    tc_round(be, c, false, P::DUAL);
+    TcPass c = tc_pass(be, a, false, parts, (size_t)parts * rows * PARTIAL<P>);
+    tc_operands(be, &c, false, P::DUAL);
     unsigned tiles = blocks_for((size_t)a.M, P::T) * (unsigned)parts;
     launch(be, tc_forward_kernel<P>, tc_grid(a, tiles), TC_BLOCK, shared, c);
     if (parts == 1) return;
@@ -273,8 +231,8 @@ template <int D, bool DUAL> static void tc_backward(Backend *be, const Attention
     using P = QueryPlan<D, DUAL>;
     size_t n = (size_t)a.B * (size_t)a.M * a.C;
     int parts = parts_of<P>(be, a);
-    TcPass c = tc_pass(be, a, true, DUAL, parts, (size_t)parts * (DUAL ? 2 : 1) * n);
-    tc_round(be, c, true, DUAL);
+    TcPass c = tc_pass(be, a, true, parts, (size_t)parts * (DUAL ? 2 : 1) * n);
+    tc_operands(be, &c, true, DUAL);
     launch(be, tc_known_kernel, blocks_for(n / (size_t)D * WARP, BLOCK), BLOCK, 0, c);
     tc_queries<P>(be, c);
     if (DUAL)
@@ -297,6 +255,7 @@ static bool tc_suits(const Backend *be, const AttentionPass &a)
 bool attention_tc_forward(Backend *be, const AttentionPass &a)
 {
     if (!tc_suits(be, a)) return false;
+    cuda_operands_group(be, cuda_operands(be), true);
     if (a.D == 64 && a.o.t)
         tc_forward<QueryPlan<64, true>>(be, a);
     else if (a.D == 64)
@@ -305,12 +264,14 @@ bool attention_tc_forward(Backend *be, const AttentionPass &a)
         tc_forward<QueryPlan<128, true>>(be, a);
     else
         tc_forward<QueryPlan<128, false>>(be, a);
+    cuda_operands_group(be, cuda_operands(be), false);
     return true;
 }
 
 bool attention_tc_backward(Backend *be, const AttentionPass &a)
 {
     if (!tc_suits(be, a)) return false;
+    cuda_operands_group(be, cuda_operands(be), true);
     if (a.D == 64 && pass_is_dual(a))
         tc_backward<64, true>(be, a);
     else if (a.D == 64)
@@ -319,6 +280,7 @@ bool attention_tc_backward(Backend *be, const AttentionPass &a)
         tc_backward<128, true>(be, a);
     else
         tc_backward<128, false>(be, a);
+    cuda_operands_group(be, cuda_operands(be), false);
     return true;
 }
 

@@ -1,18 +1,19 @@
-/* Inside of attention_tc.cu: what its kernels share. Every operand is rounded to bfloat16 once a
- * call, into scratch where the rows of a head are neighbours: tiles are then copied past the
- * registers in whole lines, and the many readers of a row read half the bytes. */
+/* Inside of attention_tc.cu: what its kernels share. Operands come in bfloat16 (operands_cuda.cuh):
+ * tiles are then copied past the registers, and the many readers of a row read half the bytes. A
+ * row of a head is one line of memory or two. */
 #ifndef TTT_OPS_ATTENTION_TC_CUH
 #define TTT_OPS_ATTENTION_TC_CUH
 
 #include "ops/attention_mma.cuh"
 #include "ops/attention_pass.cuh"
 
-/* Rounded operands; [1]: tangents, zeros where there are none. */
+/* Operands in bfloat16; [1]: tangents, zeros where there are none. */
 typedef struct TcPass {
     AttentionPass a;
-    Bits *q[2], *d_o[2]; /* (B, H, M, D) */
-    Bits *k[2], *v[2];   /* value (B, H, rows, D) from row0 of the window on; tangent as q */
-    int row0, rows;
+    const Bits *q[2], *d_o[2]; /* (B, M, C) */
+    const Bits *k[2], *v[2];   /* value (B, , C): row0 of the window and on; tangent as q */
+    size_t k_step, v_step;     /* elements from one sequence's values to the next one's */
+    int row0;
     float4 *known;  /* (B, H, M): lse / log 2, lse_t, delta, delta_t */
     int parts;      /* that a block's keys are split into */
     float *partial; /* (parts, B, H, M, ...) where there are several */
@@ -73,26 +74,39 @@ __device__ inline KeyTile tile_of_block(const TcPass &c, const QueryBlock &q, in
 
 /* Rows of a left operand, value and tangent, to (ROWS, D): first all values, then all tangents. */
 template <class P>
-__device__ inline void copy_queries(const TcPass &c, Bits *to, Bits *const x[2],
+__device__ inline void copy_queries(const TcPass &c, Bits *to, const Bits *const x[2],
                                     const QueryBlock &q)
 {
-    size_t at = ((size_t)q.head * (size_t)c.a.M + (size_t)q.at) * P::D;
-    copy_tile<P::D, P::T>(to, x[0] + at, q.n);
-    if (P::DUAL) copy_tile<P::D, P::T>(to + P::T * P::D, x[1] + at, q.n);
+    size_t at = own_row(c.a, q.b, q.at, q.h);
+    copy_tile<P::D, P::T>(to, x[0] + at, c.a.C, q.n);
+    if (P::DUAL) copy_tile<P::D, P::T>(to + P::T * P::D, x[1] + at, c.a.C, q.n);
+}
+
+/* KEYS rows of keys and of values, the window's, from `key` on. */
+template <class P>
+__device__ inline void copy_window(const TcPass &c, Bits *to, int b, int h, KeyTile t)
+{
+    size_t at = (size_t)(t.key - c.row0) * c.a.C + (size_t)(h * P::D);
+    copy_tile<P::D, P::KEYS>(to, c.k[0] + ((size_t)b * c.k_step + at), c.a.C, t.n);
+    copy_tile<P::D, P::KEYS>(to + P::TILE, c.v[0] + ((size_t)b * c.v_step + at), c.a.C, t.n);
+}
+
+/* Their tangents, of the span's own rows. */
+template <class P>
+__device__ inline void copy_own(const TcPass &c, Bits *to, int b, int h, KeyTile t)
+{
+    size_t at = own_row(c.a, b, t.key - c.a.seen.first, h);
+    copy_tile<P::D, P::KEYS>(to, c.k[1] + at, c.a.C, t.n);
+    copy_tile<P::D, P::KEYS>(to + P::TILE, c.v[1] + at, c.a.C, t.n);
 }
 
 /* One tile of keys and values to a stage: k, v, and of own keys kt, vt. */
 template <class P>
 __device__ inline void copy_keys(const TcPass &c, Bits *to, const QueryBlock &q, KeyTile t)
 {
-    size_t at = ((size_t)again(q.head) * (size_t)c.rows + (size_t)(t.key - c.row0)) * P::D;
-    copy_tile<P::D, P::KEYS>(to, c.k[0] + at, t.n);
-    copy_tile<P::D, P::KEYS>(to + P::TILE, c.v[0] + at, t.n);
-    if (P::DUAL && t.own) {
-        at = ((size_t)again(q.head) * (size_t)c.a.M + (size_t)(t.key - c.a.seen.first)) * P::D;
-        copy_tile<P::D, P::KEYS>(to + 2 * P::TILE, c.k[1] + at, t.n);
-        copy_tile<P::D, P::KEYS>(to + 3 * P::TILE, c.v[1] + at, t.n);
-    }
+    int b = again(q.b), h = again(q.h);
+    copy_window<P>(c, to, b, h, t);
+    if (P::DUAL && t.own) copy_own<P>(c, to + 2 * P::TILE, b, h, t);
     cp_async_commit();
 }
 

@@ -51,13 +51,8 @@ template <class P> __device__ inline KeyBlock key_block(const TcPass &c, int ski
 /* The block's keys and values, to stay. */
 template <class P> __device__ inline void copy_kept(const TcPass &c, Bits *to, const KeyBlock &k)
 {
-    size_t at = ((size_t)k.head * (size_t)c.rows + (size_t)(k.t.key - c.row0)) * P::D;
-    copy_tile<P::D, P::KEYS>(to, c.k[0] + at, k.t.n);
-    copy_tile<P::D, P::KEYS>(to + P::TILE, c.v[0] + at, k.t.n);
-    if (!P::OWN) return;
-    at = ((size_t)k.head * (size_t)c.a.M + (size_t)(k.t.key - c.a.seen.first)) * P::D;
-    copy_tile<P::D, P::KEYS>(to + 2 * P::TILE, c.k[1] + at, k.t.n);
-    copy_tile<P::D, P::KEYS>(to + 3 * P::TILE, c.v[1] + at, k.t.n);
+    copy_window<P>(c, to, k.b, k.h, k.t);
+    if (P::OWN) copy_own<P>(c, to + 2 * P::TILE, k.b, k.h, k.t);
 }
 
 /* T queries from `query` on, to a stage. */
@@ -65,12 +60,13 @@ template <class P>
 __device__ inline void copy_stage(const TcPass &c, Bits *to, const KeyBlock &k, int query)
 {
     int n = c.a.M - query < P::T ? c.a.M - query : P::T;
-    size_t first = (size_t)again(k.head) * (size_t)c.a.M + (size_t)query, at = first * P::D;
-    copy_tile<P::D, P::T>(to, c.q[0] + at, n);
-    copy_tile<P::D, P::T>(to + P::ROWS, c.d_o[0] + at, n);
+    size_t first = (size_t)again(k.head) * (size_t)c.a.M + (size_t)query;
+    size_t at = own_row(c.a, again(k.b), query, again(k.h));
+    copy_tile<P::D, P::T>(to, c.q[0] + at, c.a.C, n);
+    copy_tile<P::D, P::T>(to + P::ROWS, c.d_o[0] + at, c.a.C, n);
     if (P::DUAL) {
-        copy_tile<P::D, P::T>(to + 2 * P::ROWS, c.q[1] + at, n);
-        copy_tile<P::D, P::T>(to + 3 * P::ROWS, c.d_o[1] + at, n);
+        copy_tile<P::D, P::T>(to + 2 * P::ROWS, c.q[1] + at, c.a.C, n);
+        copy_tile<P::D, P::T>(to + 3 * P::ROWS, c.d_o[1] + at, c.a.C, n);
     }
     Bits *known = to + (P::DUAL ? 4 : 2) * P::ROWS;
     int i = (int)threadIdx.x;

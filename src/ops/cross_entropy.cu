@@ -1,7 +1,8 @@
 /* Cross entropy, as in cross_entropy.c. A first kernel reads the logits and leaves the maximum and
  * the sums of each segment of a row; a second merges a row's few parts and writes the gradient over
- * the logits. Rows go in groups whose logits the second level cache keeps in between, so that
- * device memory moves each logit in once and out once: 8 bytes in float, with tangents 16. */
+ * the logits, or in bfloat16 to where products want it. Rows go in groups whose logits the second
+ * level cache keeps in between, so that device memory moves each logit in once and out once: 8
+ * bytes in float, with tangents 16; 6 and 12 where the gradient is a bfloat16. */
 #include "ops/row.cuh"  // defines: RowPart, SEGMENT, segments_of, row_part_kernel, row_merge
 #include "ops/sums.cuh" // defines: block_sum
 
@@ -9,6 +10,7 @@ enum { GROUP_BYTES = 24 << 20, MOST_ROWS = 1 << 15 }; /* half of an H100's cache
 
 struct Rows {
     Dual z, seed;
+    OutDual dz;
     real *nll;
     const int32_t *target;
     const RowPart *part;
@@ -53,8 +55,8 @@ static __global__ void __launch_bounds__(BLOCK) softmax_back_kernel(Rows k)
             x[i].at[j] = s * (p - hit);
             if (TANGENT) t[i].at[j] = st * (p - hit) + s * p * (t[i].at[j] - mean);
         }
-        store(k.z.v, at + (size_t)from, x[i]);
-        if (TANGENT) store(k.z.t, at + (size_t)from, t[i]);
+        store(k.dz.v, at + (size_t)from, x[i]);
+        if (TANGENT) store(k.dz.t, at + (size_t)from, t[i]);
     }
 }
 
@@ -95,8 +97,10 @@ void KERNEL(cross_entropy)(Backend *be, real *nll, Dual z, Dual seed, const int3
     RowPart *part = (RowPart *)cuda_scratch(be, (size_t)min_int(N, most) * segments * sizeof *part);
     for (int n = 0; n < N; n += most) {
         size_t row = (size_t)n, at = row * (size_t)V;
-        Rows k = {{z.v + at, ahead(z.t, at)},
+        Dual own = {z.v + at, ahead(z.t, at)};
+        Rows k = {own,
                   {ahead(seed.v, row), ahead(seed.t, row)},
+                  out_of(be, own, (size_t)min_int(most, N - n) * (size_t)V),
                   nll + row,
                   target + row,
                   part,

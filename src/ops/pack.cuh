@@ -4,6 +4,8 @@
 #ifndef TTT_OPS_PACK_CUH
 #define TTT_OPS_PACK_CUH
 
+#include <cuda_bf16.h>
+
 #include "ops/kernel.cuh"
 
 enum { PACK_BYTES = 16, WIDE = PACK_BYTES / (int)sizeof(real) };
@@ -24,6 +26,44 @@ template <int W> __device__ inline Pack<W> load(const real *p, size_t i)
 template <int W> __device__ inline void store(real *p, size_t i, Pack<W> x)
 {
     *reinterpret_cast<Pack<W> *>(p + i) = x;
+}
+
+/* What a kernel writes, an element of which is read by no other thread of it: the array, or, where
+ * that is an operand of products and nothing else, its bfloat16 form (gemm_operand). */
+struct Out {
+    real *full;
+    uint16_t *half;
+    __device__ explicit operator bool() const { return full || half; }
+};
+
+static inline Out out_of(const Backend *be, real *y, size_t n)
+{
+    uint16_t *half = y ? cuda_operand_to_write(be, y, n) : NULL;
+    return {half ? NULL : y, half};
+}
+
+struct OutDual {
+    Out v, t;
+};
+
+static inline OutDual out_of(const Backend *be, Dual y, size_t n)
+{
+    return {out_of(be, y.v, n), out_of(be, y.t, n)};
+}
+
+template <int W> struct alignas(W * sizeof(uint16_t)) HalfPack {
+    __nv_bfloat16 at[W];
+};
+
+template <int W> __device__ inline void store(const Out &y, size_t i, Pack<W> x)
+{
+    if (y.full) {
+        store(y.full, i, x);
+        return;
+    }
+    HalfPack<W> h;
+    for (int j = 0; j < W; j++) h.at[j] = __float2bfloat16_rn((float)x.at[j]);
+    *reinterpret_cast<HalfPack<W> *>(y.half + i) = h;
 }
 
 template <int W> __device__ inline Pack<W> zeros()

@@ -31,7 +31,8 @@ template <bool BLOCK_ROW, int N> __device__ inline void row_sums(real (&x)[N])
 }
 
 /* y (n) = plus + d; plus may be NULL, or y. */
-template <int W> __device__ inline void put(real *y, const real *plus, size_t i, Pack<W> d)
+template <int W, typename To>
+__device__ inline void put(To y, const real *plus, size_t i, Pack<W> d)
 {
     if (plus) {
         Pack<W> old = load<W>(plus, i);
@@ -42,6 +43,7 @@ template <int W> __device__ inline void put(real *y, const real *plus, size_t i,
 
 struct Forward {
     Dual y, plus, x;
+    OutDual to; /* where y is wanted */
     Weight w;
     int rows, R, C;
     real eps;
@@ -73,8 +75,8 @@ template <int W, bool BLOCK_ROW> __device__ inline void forward_row(const Forwar
             y.at[j] = h * wc.at[j];
             yt.at[j] = ht * wc.at[j] + h * wtc.at[j];
         }
-        put(k.y.v, k.plus.v, at + (size_t)c, y);
-        if (k.y.t) put(k.y.t, k.plus.t, at + (size_t)c, yt);
+        put(k.to.v, k.plus.v, at + (size_t)c, y);
+        if (k.y.t) put(k.to.t, k.plus.t, at + (size_t)c, yt);
     }
 }
 
@@ -89,8 +91,9 @@ static __global__ void __launch_bounds__(BLOCK) norm_kernel(const __grid_constan
     }
 }
 
-static void forward_rows(Backend *be, const Forward &k, bool packs)
+static void forward_rows(Backend *be, Forward k, bool packs)
 {
+    k.to = out_of(be, k.y, (size_t)k.rows * (size_t)k.C);
     if (k.C > SHORT_ROW)
         launch(be, packs ? norm_kernel<WIDE, true> : norm_kernel<1, true>, (unsigned)k.rows, BLOCK,
                0, k);
@@ -115,7 +118,7 @@ static void forward_shifted(Backend *be, Forward k, const ptrdiff_t *shift, int 
 void KERNEL(rmsnorm_forward)(Backend *be, Dual y, Dual plus, Dual x, Param w, int B, int R, int C,
                              double eps)
 {
-    Forward k = {y, plus, x, {w.v, w.t, w.step, false, {0}}, B * R, R, C, (real)eps};
+    Forward k = {y, plus, x, {}, {w.v, w.t, w.step, false, {0}}, B * R, R, C, (real)eps};
     bool packs = aligned(y.v, y.t, plus.v, plus.t, x.v, x.t, w.v, w.t) && whole_packs(C) &&
                  whole_packs(w.step);
     if (!w.shift) {
@@ -131,6 +134,7 @@ void KERNEL(rmsnorm_forward)(Backend *be, Dual y, Dual plus, Dual x, Param w, in
  * split over gridDim.x blocks. */
 struct Backward {
     Dual dx, dy, x;
+    OutDual to; /* where dx is wanted */
     const real *w, *wt;
     size_t w_step;
     real *parts; /* (groups, gridDim.x, 2, C), value and tangent of dw; or NULL */
@@ -212,8 +216,8 @@ __device__ inline void backward_row(const Backward &k, size_t at, size_t group, 
             dxt.at[j] = s.rt * along + s.r * (in.gt.at[j] - ht * s.a - h * s.at);
             wt.at[j] = in.dyt.at[j] * h + in.dy.at[j] * ht;
         }
-        if (k.dx.v) put(k.dx.v, k.add ? k.dx.v : NULL, at + (size_t)c, dx);
-        if (DUAL && k.dx.t) put(k.dx.t, k.add ? k.dx.t : NULL, at + (size_t)c, dxt);
+        if (k.dx.v) put(k.to.v, k.add ? k.dx.v : NULL, at + (size_t)c, dx);
+        if (DUAL && k.dx.t) put(k.to.t, k.add ? k.dx.t : NULL, at + (size_t)c, dxt);
         if (k.dw) put(dw, dw, (size_t)c, wv);
         if (DUAL && k.dwt) put(dw, dw, (size_t)(k.C + c), wt);
     }
@@ -294,6 +298,7 @@ void KERNEL(rmsnorm_backward)(Backend *be, Dual dx, bool add, Param dw, Dual dy,
     Backward k = {dx,
                   dy,
                   x,
+                  out_of(be, dx, (size_t)B * (size_t)R * (size_t)C),
                   w.v,
                   w.t,
                   w.step,

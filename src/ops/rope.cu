@@ -2,9 +2,9 @@
  *
  * Heads are normed and turned in registers: a team of 4 to 32 lanes takes a head's row, each lane
  * the same columns, whole pairs, of all its rows. Device memory moves 8 bytes an element in float
- * forward, with tangents 16; backward 12, with tangents 24; without a norm 8 and 16 either way. The
- * table's rows are shared by all heads. Each lane adds up the weight's gradient in registers; a
- * block leaves a part of it, see part_sums.cuh. */
+ * forward, with tangents 16; backward 12, with tangents 24, or 10 and 20 where products alone read
+ * the result; without a norm 8 and 16. The table's rows are shared by all heads. Each lane adds up
+ * the weight's gradient in registers; a block leaves a part of it, see part_sums.cuh. */
 #include "backend/part_sums.cuh"
 #include "ops/norm.cuh" // defines: Weight, weight_shift
 #include "ops/pack.cuh" // defines: Pack, load, store, aligned, whole_packs
@@ -54,7 +54,7 @@ template <int W> __device__ inline Pairs<W> load_pairs(const real *p, size_t i)
     }
     return x;
 }
-template <int W> __device__ inline void store_pairs(real *p, size_t i, Pairs<W> x)
+template <int W, typename To> __device__ inline void store_pairs(To p, size_t i, Pairs<W> x)
 {
     for (int j = 0; j < x.n; j += W) {
         Pack<W> part;
@@ -129,10 +129,11 @@ template <int W, int EACH> struct HeadPart {
         }
         return x;
     }
-    __device__ void write(const Heads &k, real *p) const
+    /* to: an array, or Out; row: where in it */
+    template <typename To> __device__ void write(const Heads &k, To to, size_t row) const
     {
         for (int e = 0; e < EACH; e++)
-            if (column(k, e) < k.D) store_pairs(p, (size_t)column(k, e), at[e]);
+            if (column(k, e) < k.D) store_pairs(to, row + (size_t)column(k, e), at[e]);
     }
     __device__ void turn(const HeadPart &cs, real sign)
     {
@@ -202,10 +203,10 @@ static __global__ void __launch_bounds__(BLOCK) rope_kernel(const __grid_constan
     ptrdiff_t to = (ptrdiff_t)p.in(k, f.y.v_step);
     if (f.places.shift)
         to = f.places.shift[p.b] + (f.places.first[p.b] * (ptrdiff_t)k.H + p.h) * k.D;
-    x.write(k, f.y.v + to);
+    x.write(k, f.y.v + to, 0);
     if (!f.y.t) return;
     xt.turn(cs, 1);
-    xt.write(k, f.y.t + p.in(k, f.y.t_step));
+    xt.write(k, f.y.t, p.in(k, f.y.t_step));
 }
 
 static Heads heads_of(const Rope *rope, int M, int H, int D, bool packs)
@@ -274,7 +275,7 @@ void KERNEL(rope_forward)(Backend *be, const Strided *y, Dual x, Param w, const 
 
 struct RopeBackward {
     Heads heads;
-    Dual dx;
+    OutDual dx;
     Strided dy;
     Dual x;
     const real *w, *wt;
@@ -336,8 +337,8 @@ __device__ inline void back_row(const RopeBackward &f, size_t n, bool there, Hea
             },
             x, w, dw.v);
     }
-    if (there && f.dx.v) dy.write(k, f.dx.v + p.at);
-    if (DUAL && there && f.dx.t) dyt.write(k, f.dx.t + p.at);
+    if (there && f.dx.v) dy.write(k, f.dx.v, p.at);
+    if (DUAL && there && f.dx.t) dyt.write(k, f.dx.t, p.at);
 }
 
 /* The part of this block: its teams' sums, in shared memory (teams, 2, D), added in order. */
@@ -348,8 +349,8 @@ __device__ inline void leave_part(const RopeBackward &f, HeadSlots<W, EACH> &dw)
     real *sums = dynamic_shared<real>();
     real *own = sums + (int)threadIdx.x / f.heads.lanes * width;
     real *part = f.parts + ((size_t)blockIdx.y * gridDim.x + blockIdx.x) * (size_t)width;
-    dw.v.write(f.heads, own);
-    dw.t.write(f.heads, own + D);
+    dw.v.write(f.heads, own, 0);
+    dw.t.write(f.heads, own, (size_t)D);
     __syncthreads();
     for (int c = (int)threadIdx.x; c < width; c += BLOCK) {
         real sum = 0;
@@ -415,7 +416,7 @@ void KERNEL(rope_backward)(Backend *be, Dual dx, Param dw, const Strided *dy, Du
     int groups = copies ? B : 1;
     RopeBackward f = {};
     f.heads = heads_of(rope, M, H, D, packs);
-    f.dx = dx;
+    f.dx = out_of(be, dx, (size_t)B * (size_t)M * (size_t)H * (size_t)D);
     f.dy = from;
     f.x = x;
     f.w = w.v;

@@ -9,12 +9,11 @@ __device__ inline real logistic(real a)
 }
 
 /* y.t is NULL where neither factor has a tangent. */
-template <int W> static __global__ void swiglu_kernel(Dual y, Dual a, Dual b, size_t n)
+template <int W> static __global__ void swiglu_kernel(OutDual y, Dual a, Dual b, size_t n)
 {
     walk<W>(n, [=](auto w, size_t i) {
         auto av = load<w.n>(a.v, i), bv = load<w.n>(b.v, i), yv = av, yt = av;
-        auto at = load_or_zero<w.n>(y.t ? a.t : NULL, i);
-        auto bt = load_or_zero<w.n>(y.t ? b.t : NULL, i);
+        auto at = load_or_zero<w.n>(a.t, i), bt = load_or_zero<w.n>(b.t, i);
         for (int j = 0; j < w.n; j++) {
             real sg = logistic(av.at[j]), s = av.at[j] * sg, s1 = sg * (1 + av.at[j] * (1 - sg));
             yv.at[j] = s * bv.at[j];
@@ -28,12 +27,14 @@ template <int W> static __global__ void swiglu_kernel(Dual y, Dual a, Dual b, si
 void KERNEL(swiglu_forward)(Backend *be, Dual y, Dual a, Dual b, size_t n)
 {
     if (!a.t && !b.t) y.t = NULL;
+    if (!y.t) a.t = b.t = NULL;
     launch_walk(be, aligned(y.v, y.t, a.v, a.t, b.v, b.t), n, swiglu_kernel<WIDE>, swiglu_kernel<1>,
-                y, a, b, n);
+                out_of(be, y, n), a, b, n);
 }
 
 template <int W>
-static __global__ void swiglu_gradient_kernel(Dual da, Dual db, Dual dy, Dual a, Dual b, size_t n)
+static __global__ void swiglu_gradient_kernel(OutDual da, OutDual db, Dual dy, Dual a, Dual b,
+                                              size_t n)
 {
     walk<W>(n, [=](auto w, size_t i) {
         auto g = load_or_zero<w.n>(dy.v, i), gt = load_or_zero<w.n>(da.t ? dy.t : NULL, i);
@@ -63,6 +64,6 @@ void KERNEL(swiglu_backward)(Backend *be, Dual da, Dual db, Dual dy, Dual a, Dua
         dy = {dy.t, NULL};
     }
     bool packs = aligned(da.v, da.t, db.v, db.t) && aligned(dy.v, dy.t, a.v, a.t, b.v, b.t);
-    launch_walk(be, packs, n, swiglu_gradient_kernel<WIDE>, swiglu_gradient_kernel<1>, da, db, dy,
-                a, b, n);
+    launch_walk(be, packs, n, swiglu_gradient_kernel<WIDE>, swiglu_gradient_kernel<1>,
+                out_of(be, da, n), out_of(be, db, n), dy, a, b, n);
 }

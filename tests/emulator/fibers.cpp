@@ -286,6 +286,8 @@ std::vector<int> numbers(size_t n)
     return all;
 }
 
+} // namespace
+
 std::string name_of(const char *arguments)
 {
     int depth = 0;
@@ -299,8 +301,6 @@ std::string name_of(const char *arguments)
     }
     return from ? std::string(from, p) : std::string(arguments);
 }
-
-} // namespace
 
 std::string running()
 {

@@ -170,11 +170,12 @@ int find_segment(struct dl_phdr_info *info, size_t, void *)
 void *take(size_t bytes, Kind kind)
 {
     size_t room = round_up(bytes ? bytes : 1, ALIGN), map_bytes = round_up(room, PAGE) + 2 * PAGE;
-    void *map = mmap(nullptr, map_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *map =
+        mmap(nullptr, map_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (map == MAP_FAILED) return nullptr;
     Block b = {static_cast<char *>(map), map_bytes, bytes, kind};
     protect(b, PROT_READ | PROT_WRITE);
-    poison_pages(b.map + PAGE, map_bytes - 2 * PAGE);
+    if (!tracing()) poison_pages(b.map + PAGE, map_bytes - 2 * PAGE);
     if (kind == Kind::DEVICE && !memory.open) protect(b, PROT_NONE);
     char *first = b.map + map_bytes - PAGE - room;
     memory.blocks[first] = b;

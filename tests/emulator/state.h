@@ -12,6 +12,12 @@ namespace emulator
 /* fibers.cpp: "kernel NAME (file:line), block (x, y, z), thread (x, y, z)", or empty. */
 std::string running();
 
+/* trace.cpp: writes a line and is true where the work shall be told and not be done. */
+bool traced(const char *format, ...) __attribute__((format(printf, 1, 2)));
+bool tracing();
+/* fibers.cpp: the kernel's name in the text of a launch. */
+std::string name_of(const char *arguments);
+
 /* memory.cpp */
 enum class Kind { HOST, DEVICE, MANAGED, PINNED }; /* HOST: not from here */
 

@@ -142,6 +142,10 @@ cudaError_t launch_kernel(const Kernel &kernel, cudaStream_t stream)
     if (status != cudaSuccess) return status;
     check_launch(kernel);
     if (fault_due(Fault::LAUNCH)) return fail(cudaErrorLaunchOutOfResources);
+    if (traced("kernel\t%s\t%ux%ux%u\t%u\t%zu", name_of(kernel.arguments).c_str(), kernel.grid.x,
+               kernel.grid.y, kernel.grid.z, kernel.block.x * kernel.block.y * kernel.block.z,
+               kernel.shared))
+        return cudaSuccess;
     put(stream, [kernel] { run_kernel(kernel); });
     return cudaSuccess;
 }
@@ -244,6 +248,7 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode)
     if (status != cudaSuccess) return status;
     if (!stream || stream->capture) return fail(cudaErrorStreamCaptureUnsupported);
     stream->capture = new CUgraph_st();
+    traced("record");
     runtime.capturing++;
     return cudaSuccess;
 }
@@ -256,6 +261,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph)
     *graph = stream->capture;
     stream->capture = nullptr;
     runtime.capturing--;
+    traced("recorded");
     return usable();
 }
 
@@ -290,6 +296,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream)
     cudaError_t status = usable();
     if (status != cudaSuccess) return status;
     if (fault_due(Fault::LAUNCH)) return fail(cudaErrorLaunchOutOfResources);
+    traced("play");
     for (const Work &work : exec->work) put(stream, work);
     return cudaSuccess;
 }

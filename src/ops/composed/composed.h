@@ -11,6 +11,10 @@ enum { FEW_ROWS = 8 }; /* bound by reading the weight; from 16 on the library is
 void weight_product(Backend *be, real *y, const real *x, const real *w, bool transposed, int R,
                     int K, int N, bool add);
 
+/* What the next kernel writes into x, n elements, is for products of R rows and more in this group,
+ * and nothing else: see gemm_operand. Kernels of few rows read `real`. */
+void product_operand(Backend *be, Dual x, int R, size_t n);
+
 /* linear.c: y = x w                                  x: (B, R, K)  w: (K, N)  y: (B, R, N) */
 void linear_forward(Backend *be, Dual y, Dual x, Param w, int B, int R, int K, int N);
 /* add: dx is added to instead of written. */

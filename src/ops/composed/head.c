@@ -83,7 +83,6 @@ static Dual logits(Backend *be, const Head *h, const Rows *r)
  * slot carries, so the block is run once per slot by the caller. */
 static void gradients(Backend *be, const Head *h, const Rows *r, Dual dz)
 {
-    gemm_group_begin(be);
     if (dz.v && r->dx.v) times_weight_back(be, h, r->dx.v, dz.v, r->w.v, r->n, false);
     if (dz.v && r->dw.v) add_weight_gradient(be, h, r->dw.v, r->x.v, dz.v, r->n);
     if (dz.t && r->dx.t) {
@@ -94,16 +93,21 @@ static void gradients(Backend *be, const Head *h, const Rows *r, Dual dz)
         add_weight_gradient(be, h, r->dw.t, h->stack + (size_t)r->n * (size_t)h->C, dz.v, 2 * r->n);
     else if (dz.t && r->dw.t)
         add_weight_gradient(be, h, r->dw.t, r->x.v, dz.t, r->n);
-    gemm_group_end(be);
 }
 
 static void block(Backend *be, const Head *h, const Rows *r)
 {
     Dual z = logits(be, h, r);
-    be->ops->cross_entropy(be, r->nll, z, r->seed, r->target, r->n, h->V);
-    if (!r->seed.v && !r->seed.t) return;
+    if (!r->seed.v && !r->seed.t) {
+        be->ops->cross_entropy(be, r->nll, z, r->seed, r->target, r->n, h->V);
+        return;
+    }
     bool ordinary = !z.t && !r->seed.v;
+    gemm_group_begin(be);
+    product_operand(be, (Dual){.v = z.v}, r->n, (size_t)r->n * (size_t)h->V * (z.t ? 2 : 1));
+    be->ops->cross_entropy(be, r->nll, z, r->seed, r->target, r->n, h->V);
     gradients(be, h, r, ordinary ? (Dual){.t = z.v} : z);
+    gemm_group_end(be);
 }
 
 void head_loss(Backend *be, const Head *h)

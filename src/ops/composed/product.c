@@ -2,6 +2,13 @@
  * backend's library where arithmetic is what takes time. */
 #include "ops/composed/composed.h"
 
+void product_operand(Backend *be, Dual x, int R, size_t n)
+{
+    if (R <= FEW_ROWS) return;
+    if (x.v) gemm_operand(be, x.v, n);
+    if (x.t) gemm_operand(be, x.t, n);
+}
+
 void weight_product(Backend *be, real *y, const real *x, const real *w, bool transposed, int R,
                     int K, int N, bool add)
 {
