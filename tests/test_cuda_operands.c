@@ -54,7 +54,7 @@ static void chain_run(const Chain *c, bool grouped)
                             (Dual){.v = c->b.p[GPU]}, c->y.n);
     gemm(be, N_, N_, rows, N, K, 1, c->y.p[GPU], K, w, N, 0, *out[0], N);
     operand(be, grouped, &c->n);
-    be->ops->rmsnorm_forward(be, (Dual){.v = c->n.p[GPU]}, (Dual){.v = c->x.p[GPU]},
+    be->ops->rmsnorm_forward(be, (Dual){.v = c->n.p[GPU]}, (Dual){0}, (Dual){.v = c->x.p[GPU]},
                              (Param){.v = c->norm.p[GPU]}, 1, rows, K, 1e-6);
     gemm(be, T_, N_, K, K, rows, 1, c->y.p[GPU], K, c->n.p[GPU], K, 0, *out[1], K);
     gemm_batch(be, 3, N_, N_, c->R, N, K, c->y.p[GPU], R * k, w, k * n, 0, *out[2], R * n);

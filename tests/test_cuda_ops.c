@@ -78,56 +78,39 @@ static void test_swiglu_backward(void **state)
 }
 
 typedef struct RowsCase {
-    Array x, y, table;
+    Array x, y;
     size_t x_step, y_step;
-    int B, M, H, D, sign;
-    int64_t position;
-    bool in_place;
+    int B, M, C;
 } RowsCase;
 
 static void copy_rows_call(int i, const void *arguments)
 {
     const RowsCase *c = arguments;
     machine[i]->ops->copy_rows(machine[i], c->y.p[i], c->y_step, c->x.p[i], c->x_step, c->B, c->M,
-                               c->H * c->D);
-}
-
-static void rope_call(int i, const void *arguments)
-{
-    const RowsCase *c = arguments;
-    const Ops *ops = machine[i]->ops;
-    ops->rope_table(machine[i], c->table.p[i], c->position, c->M, c->D, 10000);
-    ops->rope_rotate(machine[i], c->in_place ? c->x.p[i] : c->y.p[i],
-                     c->in_place ? c->x_step : c->y_step, c->x.p[i], c->x_step, c->table.p[i], c->B,
-                     c->M, c->H, c->D, c->sign);
+                               c->C);
 }
 
 static void test_rows(void **state)
 {
     (void)state;
     const int sizes[] = {2, 4, 6, 64, 130};
-    for (int round = 0; round < 40; round++) {
-        int o = coin() ? 0 : drawn(4), D = sizes[drawn(ARRAY_LEN(sizes))];
-        RowsCase c = {.B = 1 + drawn(3), .M = 1 + drawn(9), .H = 1 + drawn(5), .D = D};
-        size_t dense = (size_t)c.M * (size_t)(c.H * D);
+    for (int round = 0; round < 20; round++) {
+        int o = coin() ? 0 : drawn(4);
+        RowsCase c = {.B = 1 + drawn(3), .M = 1 + drawn(9), .C = sizes[drawn(ARRAY_LEN(sizes))]};
+        size_t dense = (size_t)(c.M * c.C);
         c.x_step = dense + (coin() ? 0 : (size_t)drawn(9));
         c.y_step = dense + (coin() ? 0 : (size_t)drawn(9));
         c.x = array((size_t)c.B * c.x_step, o);
         c.y = array((size_t)c.B * c.y_step, o);
-        c.table = array((size_t)(c.M * D), o);
-        c.position = coin() ? drawn(100) : 20000001;
-        c.sign = coin() ? 1 : -1;
-        c.in_place = coin();
-        on_both(rope_call, &c);
         on_both(copy_rows_call, &c);
-        expect_same("rope, copy_rows", CLOSE);
+        expect_same("copy_rows", CLOSE);
     }
 }
 
 /* ------------------------------------------------------------------------------ rmsnorm */
 
 typedef struct NormCase {
-    Array x, xt, y, yt, w, wt, dw, dwt, dx, dxt;
+    Array x, xt, y, yt, plus, plus_t, w, wt, dw, dwt, dx, dxt;
     int B, R, C;
     size_t w_step, dw_step;
     bool add, in_place, shifted;
@@ -157,11 +140,12 @@ static void norm_call(int i, const void *arguments)
     const ptrdiff_t shift[4] = {8, 0, 4, 8};
     Param w = {.v = c->w.p[i], .t = c->wt.p[i], .step = c->w_step};
     Dual y = dual(&c->y, &c->yt, i), x = dual(&c->x, &c->xt, i);
+    Dual plus = c->in_place ? y : dual(&c->plus, &c->plus_t, i);
     if (c->shifted) {
         w = (Param){.v = c->w.p[i], .shift = shift};
-        x.t = y.t = NULL;
+        x.t = y.t = plus.t = NULL;
     }
-    machine[i]->ops->rmsnorm_forward(machine[i], y, x, w, c->B, c->R, c->C, 1e-5);
+    machine[i]->ops->rmsnorm_forward(machine[i], y, plus, x, w, c->B, c->R, c->C, 1e-5);
 }
 
 static void norm_back_call(int i, const void *arguments)
@@ -183,6 +167,9 @@ static void test_rmsnorm(void **state)
         NormCase c = norm_case(&o);
         c.y = array(c.x.n, o);
         c.yt = maybe(coin(), c.x.n, o);
+        c.plus = maybe(coin(), c.x.n, coin() ? o : 0);
+        c.plus_t = maybe(coin(), c.x.n, o);
+        c.in_place = coin();
         c.shifted = c.B > 1 && drawn(4) == 0;
         on_both(norm_call, &c);
         expect_same("rmsnorm_forward", CLOSE);
@@ -198,8 +185,9 @@ static void test_rmsnorm_many_shifts(void **state)
     Array x = array(B * C, 0), y = array(B * C, 0), w = array(100 * C, 0);
     for (int b = 0; b < B; b++) shift[b] = drawn(99) * C;
     for (int i = 0; i < MACHINES; i++)
-        machine[i]->ops->rmsnorm_forward(machine[i], (Dual){.v = y.p[i]}, (Dual){.v = x.p[i]},
-                                         (Param){.v = w.p[i], .shift = shift}, B, 1, C, 1e-5);
+        machine[i]->ops->rmsnorm_forward(machine[i], (Dual){.v = y.p[i]}, (Dual){0},
+                                         (Dual){.v = x.p[i]}, (Param){.v = w.p[i], .shift = shift},
+                                         B, 1, C, 1e-5);
     expect_same("rmsnorm_forward, shifts", CLOSE);
 }
 
@@ -223,6 +211,32 @@ static void test_rmsnorm_backward(void **state)
         on_both(norm_back_call, &c);
         expect_same("rmsnorm_backward", 10 * CLOSE);
     }
+}
+
+/* More gradients in a group than wait for one another, and of one weight twice. */
+static void test_gradient_group(void **state)
+{
+    (void)state;
+    enum { CALLS = 11, R = 40, MOST = 300 };
+    const int sizes[CALLS] = {12, 100, 64, 300, 7, 64, 64, 5, 260, 32, 33};
+    Array x = array(R * MOST, 0), dy = array(R * MOST, 0), dx = array(R * MOST, 0), dw[CALLS];
+    Array w = array(MOST, 0);
+    for (int k = 0; k < CALLS; k++) dw[k] = array(2 * (size_t)sizes[k], 0);
+    for (int i = 0; i < MACHINES; i++) {
+        gradient_group_begin(machine[i]);
+        for (int k = 0; k < CALLS + 3; k++) {
+            int C = sizes[k % CALLS];
+            gradient_group_begin(machine[i]);
+            machine[i]->ops->rmsnorm_backward(
+                machine[i], (Dual){dx.p[i], NULL}, true,
+                (Param){.v = dw[k % CALLS].p[i], .step = k % 2 ? (size_t)C : 0},
+                (Dual){dy.p[i], NULL}, (Dual){x.p[i], NULL}, (Param){.v = w.p[i]}, 2, R / 2, C,
+                1e-5);
+            gradient_group_end(machine[i]);
+        }
+        gradient_group_end(machine[i]);
+    }
+    expect_same("rmsnorm_backward, group", 10 * CLOSE);
 }
 
 /* ------------------------------------------------------------------------------ embedding */
@@ -276,6 +290,7 @@ int main(void)
         cmocka_unit_test(test_rmsnorm),
         cmocka_unit_test(test_rmsnorm_many_shifts),
         cmocka_unit_test(test_rmsnorm_backward),
+        cmocka_unit_test(test_gradient_group),
         cmocka_unit_test(test_embed),
     };
     open_machines();

@@ -49,7 +49,8 @@ static int run_rmsnorm(Backend *be, real *out, real *const *x)
 {
     Param w = {.v = x[2], .t = x[3], .step = C};
     Param dw = {.v = out + 4 * N, .t = out + 5 * N, .step = C};
-    be->ops->rmsnorm_forward(be, (Dual){out, out + N}, (Dual){x[0], x[1]}, w, B, R, C, 1e-6);
+    be->ops->rmsnorm_forward(be, (Dual){out, out + N}, (Dual){x[6], x[7]}, (Dual){x[0], x[1]}, w, B,
+                             R, C, 1e-6);
     be->ops->rmsnorm_backward(be, (Dual){out + 2 * N, out + 3 * N}, false, dw, (Dual){x[4], x[5]},
                               (Dual){x[0], x[1]}, w, B, R, C, 1e-6);
     return 6;
@@ -67,8 +68,17 @@ static int run_swiglu(Backend *be, real *out, real *const *x)
 static int run_rope(Backend *be, real *out, real *const *x)
 {
     be->ops->rope_table(be, out, 12345678, R, D, 10000);
-    be->ops->rope_rotate(be, out + N, (size_t)R * C, x[0], (size_t)R * C, out, B, R, H, D, 1);
-    return 2;
+    const size_t step = (size_t)R * C;
+    Param w = {.v = x[2], .t = x[3], .step = D}, dw = {out + 6 * N, out + 7 * N, D, NULL};
+    Strided y = {out + N, out + 2 * N, step, step, NULL},
+            plain = {out + 3 * N, NULL, step, 0, NULL};
+    Strided dy = {x[4], x[5], step, step, NULL};
+    Rope rope = {.table = out, .eps = 1e-6};
+    Dual in = {x[0], x[1]};
+    be->ops->rope_forward(be, &y, in, w, &rope, B, R, H, D);
+    be->ops->rope_forward(be, &plain, (Dual){.v = x[0]}, (Param){0}, &rope, B, R, H, D);
+    be->ops->rope_backward(be, (Dual){out + 4 * N, out + 5 * N}, dw, &dy, in, w, &rope, B, R, H, D);
+    return 8;
 }
 
 static int run_attention(Backend *be, real *out, real *const *x)

@@ -191,6 +191,16 @@ void gemm_group_end(Backend *be)
     if (be->machine->gemm_group) be->machine->gemm_group(be, false);
 }
 
+void gradient_group_begin(Backend *be)
+{
+    if (be->machine->gradient_group) be->machine->gradient_group(be, true);
+}
+
+void gradient_group_end(Backend *be)
+{
+    if (be->machine->gradient_group) be->machine->gradient_group(be, false);
+}
+
 void gemm_operand(Backend *be, const real *x, size_t n)
 {
     if (be->machine->gemm_operand && x) be->machine->gemm_operand(be, x, n);

@@ -139,6 +139,11 @@ void gemm_group_end(Backend *be);
  * form. */
 void gemm_operand(Backend *be, const real *x, size_t n);
 
+/* Around operations that add to gradients of norms' weights: these may be there only at the end,
+ * all added at once, each in the same order as ever. Pairs may be nested. */
+void gradient_group_begin(Backend *be);
+void gradient_group_end(Backend *be);
+
 /* `count` dense products side by side, C_i = op(A_i) op(B_i) + beta C_i, their operands step_*
  * elements apart. */
 void gemm_batch(Backend *be, int count, Trans ta, Trans tb, int M, int N, int K, const real *A,

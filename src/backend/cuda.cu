@@ -121,6 +121,7 @@ static void machine_close(Backend *be)
     cuda_gemm_close(c->gemm);
     cuda_operands_close(be, c->operands);
     if (c->scratch) cudaFree(c->scratch);
+    if (c->part_sums.room) cudaFree(c->part_sums.room);
     for (int i = 0; i < c->n_retired; i++) cudaFree(c->retired[i]);
     if (c->stream) cudaStreamDestroy(c->stream);
     free(c);
@@ -164,6 +165,11 @@ int cuda_processors(const Backend *be)
 CudaOperands *cuda_operands(const Backend *be)
 {
     return be->cuda->operands;
+}
+
+PartSums *cuda_part_sums(Backend *be)
+{
+    return &be->cuda->part_sums;
 }
 
 size_t cuda_shared_most(const Backend *be)
@@ -264,6 +270,7 @@ static const Machine machine_cuda = {.own_memory = true,
                                      .gemm = machine_gemm,
                                      .gemm_group = machine_gemm_group,
                                      .gemm_operand = machine_gemm_operand,
+                                     .gradient_group = part_sums_group,
                                      .record_begin = record_begin,
                                      .record_end = record_end,
                                      .record_play = record_play,

@@ -4,6 +4,7 @@
 
 #include "backend/gemm_cuda.cuh"     // defines: CudaGemm
 #include "backend/operands_cuda.cuh" // defines: CudaOperands
+#include "backend/part_sums.cuh"     // defines: PartSums
 
 extern "C" {
 #include "backend/machine.h"
@@ -17,6 +18,7 @@ typedef struct Rehearsal {
     uintptr_t next; /* address to give out */
     size_t taken, most, scratch_bytes;
     void *scratch;
+    PartSums part_sums;
     CudaOperands *operands;
 } Rehearsal;
 
@@ -37,6 +39,7 @@ struct Cuda {
     int n_retired;
     void *scratch;
     size_t scratch_bytes;
+    PartSums part_sums;
     CudaGemm *gemm;
     CudaOperands *operands;
     Rehearsal rehearsal;

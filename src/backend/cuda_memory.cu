@@ -179,10 +179,11 @@ size_t cuda_memory_peak(Backend *be)
 void cuda_rehearse_begin(Backend *be)
 {
     struct Cuda *c = be->cuda;
-    c->rehearsal =
-        (Rehearsal){true, REHEARSED, c->taken, c->most, c->scratch_bytes, c->scratch, c->operands};
+    c->rehearsal = (Rehearsal){true,       REHEARSED,    c->taken,   c->most, c->scratch_bytes,
+                               c->scratch, c->part_sums, c->operands};
     c->taken = c->most = c->scratch_bytes = 0;
     c->scratch = NULL;
+    c->part_sums = {};
     c->operands = cuda_operands_open();
 }
 
@@ -196,6 +197,7 @@ size_t cuda_rehearse_end(Backend *be)
     c->most = r->most;
     c->scratch_bytes = r->scratch_bytes;
     c->scratch = r->scratch;
+    c->part_sums = r->part_sums;
     c->operands = r->operands;
     r->on = false;
     return bytes;

@@ -32,6 +32,7 @@ typedef struct Machine {
     void (*gemm)(Backend *be, const Gemm *g);     /* see gemm_batch; count 1 or more */
     void (*gemm_group)(Backend *be, bool begins); /* see gemm_group_begin; NULL: nothing to do */
     void (*gemm_operand)(Backend *be, const real *x, size_t n); /* see there; NULL: nothing to do */
+    void (*gradient_group)(Backend *be, bool begins); /* see gradient_group_begin; likewise */
     /* See backend_record_begin; NULL: there is no such thing. */
     void (*record_begin)(Backend *be);
     BackendRecord *(*record_end)(Backend *be, Err *why);

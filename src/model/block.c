@@ -54,12 +54,13 @@ static void operand(const BlockPass *p, Dual x, int64_t width)
     product_operand(backend_of(p), x, p->span->M, rows * (size_t)width);
 }
 
-static Dual norm(const BlockPass *p, Dual to, Dual x, ParamId id)
+/* plus + norm(x) into `to`. */
+static Dual norm(const BlockPass *p, Dual to, Dual plus, Dual x, ParamId id)
 {
     const ModelConfig *c = config_of(p);
     Param w = weight_of(p->w, id, p->layer);
-    Dual y = dual_when(to, x.t || w.t);
-    backend_of(p)->ops->rmsnorm_forward(backend_of(p), y, x, w, p->span->B, p->span->M,
+    Dual y = dual_when(to, plus.t || x.t || w.t);
+    backend_of(p)->ops->rmsnorm_forward(backend_of(p), y, plus, x, w, p->span->B, p->span->M,
                                         (int)c->hidden_size, c->rms_norm_eps);
     return y;
 }
@@ -90,7 +91,7 @@ static void linear_back(const BlockPass *p, Dual dx, bool add, Dual dy, Dual x, 
 /* x + post(f) into `to`; the mirror image returns the gradient of f. */
 static Dual residual(const BlockPass *p, Dual to, Dual x, Dual f, ParamId post)
 {
-    if (config_of(p)->post_norm) f = norm(p, p->scratch->c[1], f, post);
+    if (config_of(p)->post_norm) return norm(p, to, x, f, post);
     Dual y = dual_when(to, x.t || f.t);
     dual_add(backend_of(p), y, x, f, hidden_elements(p));
     return y;
@@ -123,7 +124,7 @@ static Dual enter(const BlockPass *p, Dual x, ParamId pre)
     if (!config_of(p)->pre_norm) return x;
     bool tangent = x.t || weight_of(p->w, pre, p->layer).t;
     operand(p, dual_when(p->scratch->c[0], tangent), config_of(p)->hidden_size);
-    return norm(p, p->scratch->c[0], x, pre);
+    return norm(p, p->scratch->c[0], (Dual){0}, x, pre);
 }
 
 /* ------------------------------------------------------------------------------ attention */
@@ -143,97 +144,103 @@ static Window window_of(const BlockPass *p, const BlockActs *acts)
                     .places = s->places};
 }
 
-/* Per-head norm (or not) of raw projections. */
-static Dual head_norm(const BlockPass *p, Dual to, Dual raw, ParamId id)
-{
-    const ModelConfig *c = config_of(p);
-    if (!c->qk_norm) return raw;
-    int H = (int)c->num_attention_heads, D = (int)c->hidden_size / H;
-    Param w = weight_of(p->w, id, p->layer);
-    Dual y = dual_when(to, raw.t || w.t);
-    backend_of(p)->ops->rmsnorm_forward(backend_of(p), y, raw, w, p->span->B, p->span->M * H, D,
-                                        c->rms_norm_eps);
-    return y;
-}
-
-static Dual head_norm_back(const BlockPass *p, Dual dy, Dual raw, ParamId id)
-{
-    const ModelConfig *c = config_of(p);
-    if (!c->qk_norm) return dy;
-    int H = (int)c->num_attention_heads, D = (int)c->hidden_size / H;
-    operand(p, dy, c->hidden_size);
-    backend_of(p)->ops->rmsnorm_backward(backend_of(p), dy, false, grad_of(p->g, id, p->layer), dy,
-                                         raw, weight_of(p->w, id, p->layer), p->span->B,
-                                         p->span->M * H, D, c->rms_norm_eps);
-    return dy;
-}
-
-/* to (sequences to_step apart) = rows of x turned by their positions (sign +1) or back (-1). */
-static void rotate(const BlockPass *p, real *to, size_t to_step, const real *x, size_t x_step,
-                   int sign)
-{
-    const ModelConfig *c = config_of(p);
-    int H = (int)c->num_attention_heads, D = (int)c->hidden_size / H;
-    /* One row each: what is a sequence to the others is a row to the table. */
-    int B = p->span->places ? 1 : p->span->B, M = p->span->places ? p->span->B : p->span->M;
-    backend_of(p)->ops->rope_rotate(backend_of(p), to, to_step, x, x_step, p->span->rope, B, M, H,
-                                    D, sign);
-}
-
 static size_t span_step(const BlockPass *p)
 {
     return (size_t)p->span->M * (size_t)config_of(p)->hidden_size;
 }
 
-/* The span's rows (B, M, C) to their places among all keys, or values, of the window. */
-static void put_rows(const BlockPass *p, real *window, const real *rows)
+static Param head_norm(const BlockPass *p, ParamId id)
 {
-    const Span *s = p->span;
-    size_t C = (size_t)config_of(p)->hidden_size;
-    Backend *be = backend_of(p);
-    if (!s->places) {
-        be->ops->copy_rows(be, window + (size_t)s->first * C, p->kv->step, rows, span_step(p), s->B,
-                           s->M, (int)C);
-        return;
-    }
-    be->ops->place_rows(be, window, s->places, rows, s->B, (int)C);
+    return config_of(p)->qk_norm ? weight_of(p->w, id, p->layer) : (Param){0};
 }
 
-/* Normed keys, and rotated ones in their places in the window. */
-static Dual keys(const BlockPass *p, const BlockActs *acts)
+static int head_size(const BlockPass *p)
 {
-    size_t own = span_step(p);
-    size_t row = (size_t)p->span->first * (size_t)config_of(p)->hidden_size;
-    Dual k = head_norm(p, p->scratch->c[1], acts->act[A_K_RAW], P_K_NORM);
-    if (p->span->places) {
-        rotate(p, p->scratch->c[1].v, own, k.v, own, 1);
-        put_rows(p, p->kv->k, p->scratch->c[1].v);
-    } else {
-        rotate(p, p->kv->k + row, p->kv->step, k.v, own, 1);
-    }
-    return k;
+    return (int)(config_of(p)->hidden_size / config_of(p)->num_attention_heads);
+}
+
+/* Each head's row of sequences at places is of a position of its own. */
+static Rope rope_of(const BlockPass *p)
+{
+    return (Rope){p->span->rope, p->span->places ? (size_t)head_size(p) : 0,
+                  config_of(p)->rms_norm_eps};
+}
+
+/* Raw projections normed (or not) and turned by their positions; the mirror image turns back. */
+static void turn(const BlockPass *p, Strided to, Dual raw, ParamId id)
+{
+    Rope rope = rope_of(p);
+    backend_of(p)->ops->rope_forward(backend_of(p), &to, raw, head_norm(p, id), &rope, p->span->B,
+                                     p->span->M, (int)config_of(p)->num_attention_heads,
+                                     head_size(p));
+}
+
+static void turn_back(const BlockPass *p, Dual dx, Strided dy, Dual raw, ParamId id)
+{
+    Rope rope = rope_of(p);
+    Param dw = config_of(p)->qk_norm ? grad_of(p->g, id, p->layer) : (Param){0};
+    operand(p, dx, config_of(p)->hidden_size);
+    backend_of(p)->ops->rope_backward(backend_of(p), dx, dw, &dy, raw, head_norm(p, id), &rope,
+                                      p->span->B, p->span->M,
+                                      (int)config_of(p)->num_attention_heads, head_size(p));
+}
+
+static Strided dense(const BlockPass *p, Dual x)
+{
+    return (Strided){x.v, x.t, span_step(p), span_step(p), NULL};
+}
+
+/* The span's rows among all keys, or values, of the window; of sequences at places: the arrays. */
+static real *own_rows(const BlockPass *p, real *window)
+{
+    const Span *s = p->span;
+    return s->places ? window : window + (size_t)s->first * (size_t)config_of(p)->hidden_size;
+}
+
+/* Keys into their places in the window, and the tangent that they have into `t`. */
+static void keys(const BlockPass *p, Dual raw, real *t)
+{
+    Strided to = {own_rows(p, p->kv->k), t, p->kv->step, span_step(p), p->span->places};
+    turn(p, to, raw, P_K_NORM);
+}
+
+/* Where products leave values: if they can, in the window. */
+static real *values_room(const BlockPass *p, const BlockActs *acts)
+{
+    if (acts->room[A_V].v) return acts->room[A_V].v;
+    bool apart = p->span->B > 1 || p->span->places;
+    return apart ? p->scratch->c[1].v : own_rows(p, p->kv->v);
+}
+
+static void values(const BlockPass *p, const real *rows)
+{
+    const Span *s = p->span;
+    int C = (int)config_of(p)->hidden_size;
+    Backend *be = backend_of(p);
+    real *to = own_rows(p, p->kv->v);
+    if (s->places)
+        be->ops->place_rows(be, to, s->places, rows, s->B, C);
+    else if (rows != to)
+        be->ops->copy_rows(be, to, p->kv->step, rows, span_step(p), s->B, s->M, C);
 }
 
 static void keys_and_values(const BlockPass *p, BlockActs *acts, Dual n)
 {
     int C = (int)config_of(p)->hidden_size;
-    size_t own = span_step(p);
-    acts->act[A_K_RAW] = linear(p, acts->room[A_K_RAW], n, P_WK, C, C);
-    Dual k = keys(p, acts);
-    acts->act[A_K].t = k.t ? acts->room[A_K].t : NULL;
-    if (k.t) rotate(p, acts->act[A_K].t, own, k.t, own, 1);
-    real *values = acts->room[A_V].v ? acts->room[A_V].v : p->scratch->c[1].v;
-    Dual v = acts->act[A_V] = linear(p, (Dual){values, acts->room[A_V].t}, n, P_WV, C, C);
-    put_rows(p, p->kv->v, v.v);
+    Dual raw = acts->act[A_K_RAW] = linear(p, acts->room[A_K_RAW], n, P_WK, C, C);
+    acts->act[A_K].t = raw.t || head_norm(p, P_K_NORM).t ? acts->room[A_K].t : NULL;
+    keys(p, raw, acts->act[A_K].t);
+    Dual v = {values_room(p, acts), acts->room[A_V].t};
+    v = acts->act[A_V] = linear(p, v, n, P_WV, C, C);
+    values(p, v.v);
 }
 
 static Dual queries(const BlockPass *p, BlockActs *acts)
 {
-    Dual q = head_norm(p, acts->room[A_Q], acts->act[A_Q_RAW], P_Q_NORM);
-    Dual y = acts->act[A_Q] = dual_when(acts->room[A_Q], q.t);
-    rotate(p, y.v, span_step(p), q.v, span_step(p), 1);
-    if (q.t) rotate(p, y.t, span_step(p), q.t, span_step(p), 1);
-    return y;
+    Dual raw = acts->act[A_Q_RAW];
+    Dual q = dual_when(acts->room[A_Q], raw.t || head_norm(p, P_Q_NORM).t);
+    turn(p, dense(p, q), raw, P_Q_NORM);
+    return acts->act[A_Q] = q;
 }
 
 static Dual attention_part(const BlockPass *p, BlockActs *acts, Dual x)
@@ -255,18 +262,34 @@ static Dual attention_part(const BlockPass *p, BlockActs *acts, Dual x)
     return residual(p, acts->room[A_MID], x, acts->act[A_PROJECTED], P_SEQ_POST_NORM);
 }
 
-/* Gradients of the span's own rotated keys and of its values, both slots, from the buffers that all
- * later queries have added to. dk and dv name storage; the slots in use are those of dy. */
-static void collect_own(const BlockPass *p, Dual dk, Dual dv)
+/* Row `first` of the window in the buffers that all later queries have added to. */
+static real *own_gradient(const BlockPass *p, real *buffer)
 {
-    int C = (int)config_of(p)->hidden_size;
+    return buffer +
+           (size_t)(p->span->first - p->kv->grad_shift) * (size_t)config_of(p)->hidden_size;
+}
+
+/* dk: gradient of the span's own rotated keys in the value slot, and storage in the tangent slot;
+ * of the raw ones on return. */
+static void keys_back(const BlockPass *p, Dual dk, Dual raw)
+{
+    Strided own = dense(p, dk);
+    if (dk.t) own.t = own_gradient(p, p->kv->dk);
+    own.t_step = p->kv->grad_step;
+    turn_back(p, dk, own, raw, P_K_NORM);
+}
+
+/* Likewise of values; the rows of one sequence can be read where they are. */
+static Dual values_back(const BlockPass *p, Dual dv)
+{
+    const Span *s = p->span;
     Backend *be = backend_of(p);
-    size_t own = span_step(p);
-    size_t row = (size_t)(p->span->first - p->kv->grad_shift) * (size_t)C;
-    if (dk.v) rotate(p, dk.v, own, dk.v, own, -1);
-    if (!dk.t) return;
-    rotate(p, dk.t, own, p->kv->dk + row, p->kv->grad_step, -1);
-    be->ops->copy_rows(be, dv.t, own, p->kv->dv + row, p->kv->grad_step, p->span->B, p->span->M, C);
+    if (!dv.t) return dv;
+    real *own = own_gradient(p, p->kv->dv);
+    if (s->B == 1) return (Dual){dv.v, own};
+    be->ops->copy_rows(be, dv.t, span_step(p), own, p->kv->grad_step, s->B, s->M,
+                       (int)config_of(p)->hidden_size);
+    return dv;
 }
 
 static void attention_part_back(const BlockPass *p, BlockActs *acts, Dual dx, Dual below, Dual x)
@@ -284,11 +307,9 @@ static void attention_part_back(const BlockPass *p, BlockActs *acts, Dual dx, Du
     WindowGrad g = {p->kv->dk, p->kv->dv, p->kv->grad_step, p->kv->grad_shift, dk.v, dv.v};
     be->ops->attention_backward(be, dq, &g, d_att, acts->act[A_ATTENDED], acts->lse, acts->act[A_Q],
                                 &w, p->span->B, p->span->M, H, C / H);
-    if (dq.v) rotate(p, dq.v, span_step(p), dq.v, span_step(p), -1);
-    if (dq.t) rotate(p, dq.t, span_step(p), dq.t, span_step(p), -1);
-    collect_own(p, dk, dv);
-    dq = head_norm_back(p, dq, acts->act[A_Q_RAW], P_Q_NORM);
-    dk = head_norm_back(p, dk, acts->act[A_K_RAW], P_K_NORM);
+    turn_back(p, dq, dense(p, dq), acts->act[A_Q_RAW], P_Q_NORM);
+    keys_back(p, dk, acts->act[A_K_RAW]);
+    dv = values_back(p, dv);
     Dual n = enter(p, x, P_SEQ_NORM), dn = like(s->c[2], dx);
     linear_back(p, dn, false, dq, n, P_WQ, C, C);
     linear_back(p, dn, true, dk, n, P_WK, C, C);
@@ -391,6 +412,7 @@ static Dual below_part(Dual dx, int part, int stop)
 Dual block_backward(const BlockPass *p, BlockActs *acts, Dual dx, int stop)
 {
     Dual below = below_part(dx, PART_MLP, stop);
+    gradient_group_begin(backend_of(p));
     mlp_part_back(p, acts, &plain_mlp, dx, below, acts->act[A_POST_PRIME]);
     dx = below;
     if (block_has_prime(p->w->m, p->layer)) {
@@ -400,6 +422,7 @@ Dual block_backward(const BlockPass *p, BlockActs *acts, Dual dx, int stop)
     }
     below = below_part(dx, PART_ATTENTION, stop);
     if (dx.v || dx.t) attention_part_back(p, acts, dx, below, acts->act[A_X]);
+    gradient_group_end(backend_of(p));
     return below;
 }
 
@@ -407,8 +430,8 @@ Dual block_backward(const BlockPass *p, BlockActs *acts, Dual dx, int stop)
 
 void block_window_again(const BlockPass *p, BlockActs *acts)
 {
-    (void)keys(p, acts);
-    put_rows(p, p->kv->v, acts->act[A_V].v);
+    keys(p, acts->act[A_K_RAW], NULL);
+    values(p, acts->act[A_V].v);
 }
 
 static void attention_again(const BlockPass *p, BlockActs *acts, Dual x)

@@ -81,7 +81,7 @@ void tail_forward(const TailPass *p, real *x)
     if (n == 0) t->acts[0].act[A_OUT] = last; /* the head's input, for the backward pass */
     Param w = weight_of(&p->w, P_LN_F, 0);
     Dual y = dual_when(t->hidden, last.t || w.t);
-    p->m->be->ops->rmsnorm_forward(p->m->be, y, last, w, p->span->B, p->span->M,
+    p->m->be->ops->rmsnorm_forward(p->m->be, y, (Dual){0}, last, w, p->span->B, p->span->M,
                                    (int)c->hidden_size, c->rms_norm_eps);
 }
 

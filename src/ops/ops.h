@@ -46,6 +46,20 @@ typedef struct Places {
     const int64_t *position; /* as in Window */
 } Places;
 
+/* Rows (B, M, C) whose sequences lie apart, in each slot as far as it says. */
+typedef struct Strided {
+    real *v, *t;
+    size_t v_step, t_step; /* elements from one sequence to the next */
+    const Places *places;  /* M = 1: where the rows of v lie instead, from v on; or NULL */
+} Strided;
+
+/* How heads are turned, and normed before. */
+typedef struct Rope {
+    const real *table; /* (M, D/2, 2) cosines and sines of the rows' positions */
+    size_t step;       /* from one sequence's table to the next; 0: they share it */
+    double eps;        /* of the norm */
+} Rope;
+
 /* Keys and values of one block for a span of a stream: rows in order of position. */
 typedef struct Window {
     const real *k, *v;   /* (B, step / C, C): rotated keys, values; row 0 of each sequence */

@@ -1,23 +1,17 @@
 /* RMSNorm, as derived in rmsnorm.c. All sums that a row needs are made in one pass over it, those
  * of the tangent as sums over x, g and their tangents (mean(gt h + g ht) = r mean(gt x + g xt) +
  * rt mean(g x)); a second pass finds the row in the first cache and writes. Device memory moves
- * 8 bytes an element in float forward, with tangents 16; backward 12, with tangents 24.
+ * 8 bytes an element in float forward, with tangents 16, and 4 or 8 more where a residual is added;
+ * backward 12, with tangents 24.
  *
  * A block takes a row, or, for rows as short as those of heads, a warp does. For the weight's
  * gradient a block adds its rows in shared memory, each thread the columns that are its own, and
- * leaves a part in scratch; a second kernel adds the parts in order. */
+ * leaves a part, see part_sums.cuh. */
+#include "backend/part_sums.cuh"
+#include "ops/norm.cuh" // defines: Weight, weight_shift
 #include "ops/sums.cuh" // defines: block_sums, Pack, load, load_or_zero, store, aligned
 
 enum { SHORT_ROW = 256, WARPS = BLOCK / WARP };
-enum { MOST_SHIFTS = 32 }; /* sequences of one launch that have places of their own */
-
-/* Param for a kernel: shifts by value. */
-struct Weight {
-    const real *v, *t;
-    size_t step;
-    bool shifted;
-    ptrdiff_t shift[MOST_SHIFTS];
-};
 
 /* Where the threads that share a row begin, and how far apart they go on. */
 template <bool BLOCK_ROW> struct Lanes {
@@ -36,8 +30,19 @@ template <bool BLOCK_ROW, int N> __device__ inline void row_sums(real (&x)[N])
         for (int k = 0; k < N; k++) x[k] = warp_sum(x[k]);
 }
 
+/* y (n) = plus + d; plus may be NULL, or y. */
+template <int W, typename To>
+__device__ inline void put(To y, const real *plus, size_t i, Pack<W> d)
+{
+    if (plus) {
+        Pack<W> old = load<W>(plus, i);
+        for (int j = 0; j < W; j++) d.at[j] += old.at[j];
+    }
+    store(y, i, d);
+}
+
 struct Forward {
-    Dual y, x;
+    Dual y, plus, x;
     OutDual to; /* where y is wanted */
     Weight w;
     int rows, R, C;
@@ -49,8 +54,7 @@ template <int W, bool BLOCK_ROW> __device__ inline void forward_row(const Forwar
     Lanes<BLOCK_ROW> lane;
     size_t at = n * (size_t)k.C, b = n / (size_t)k.R;
     const real *x = k.x.v + at, *xt = k.y.t && k.x.t ? k.x.t + at : NULL;
-    const real *w = k.w.v + (k.w.shifted ? k.w.shift[b] : (ptrdiff_t)(b * k.w.step));
-    const real *wt = k.y.t && k.w.t ? k.w.t + b * k.w.step : NULL;
+    const real *w = k.w.value(b), *wt = k.y.t && k.w.t ? k.w.t + b * k.w.step : NULL;
     real sum[2] = {0, 0};
 #pragma unroll 1
     for (int c = lane.first * W; c < k.C; c += lane.count * W) {
@@ -71,8 +75,8 @@ template <int W, bool BLOCK_ROW> __device__ inline void forward_row(const Forwar
             y.at[j] = h * wc.at[j];
             yt.at[j] = ht * wc.at[j] + h * wtc.at[j];
         }
-        store(k.to.v, at + (size_t)c, y);
-        if (k.y.t) store(k.to.t, at + (size_t)c, yt);
+        put(k.to.v, k.plus.v, at + (size_t)c, y);
+        if (k.y.t) put(k.to.t, k.plus.t, at + (size_t)c, yt);
     }
 }
 
@@ -103,22 +107,20 @@ static void forward_shifted(Backend *be, Forward k, const ptrdiff_t *shift, int 
                             bool packs)
 {
     size_t at = (size_t)b * (size_t)k.R * (size_t)k.C;
-    int count = min_int(MOST_SHIFTS, B - b);
     k.x.v += at;
     k.y.v += at;
-    k.rows = count * k.R;
-    k.w.shifted = true;
-    for (int i = 0; i < count; i++) {
-        k.w.shift[i] = shift[b + i];
-        packs = packs && whole_packs(shift[b + i]);
-    }
+    if (k.plus.v) k.plus.v += at;
+    k.rows = min_int(MOST_SHIFTS, B - b) * k.R;
+    packs = weight_shift(&k.w, shift + b, B - b) && packs;
     forward_rows(be, k, packs);
 }
 
-void KERNEL(rmsnorm_forward)(Backend *be, Dual y, Dual x, Param w, int B, int R, int C, double eps)
+void KERNEL(rmsnorm_forward)(Backend *be, Dual y, Dual plus, Dual x, Param w, int B, int R, int C,
+                             double eps)
 {
-    Forward k = {y, x, {}, {w.v, w.t, w.step, false, {0}}, B * R, R, C, (real)eps};
-    bool packs = aligned(y.v, y.t, x.v, x.t, w.v, w.t) && whole_packs(C) && whole_packs(w.step);
+    Forward k = {y, plus, x, {}, {w.v, w.t, w.step, false, {0}}, B * R, R, C, (real)eps};
+    bool packs = aligned(y.v, y.t, plus.v, plus.t, x.v, x.t, w.v, w.t) && whole_packs(C) &&
+                 whole_packs(w.step);
     if (!w.shift) {
         forward_rows(be, k, packs);
         return;
@@ -132,7 +134,7 @@ void KERNEL(rmsnorm_forward)(Backend *be, Dual y, Dual x, Param w, int B, int R,
  * split over gridDim.x blocks. */
 struct Backward {
     Dual dx, dy, x;
-    OutDual to; /* where dx is wanted, if it is not added */
+    OutDual to; /* where dx is wanted */
     const real *w, *wt;
     size_t w_step;
     real *parts; /* (groups, gridDim.x, 2, C), value and tangent of dw; or NULL */
@@ -161,23 +163,6 @@ template <int W> struct Inputs {
         return in;
     }
 };
-
-/* y (n) += d */
-template <int W> __device__ inline void put(real *y, size_t i, Pack<W> d)
-{
-    Pack<W> old = load<W>(y, i);
-    for (int j = 0; j < W; j++) d.at[j] += old.at[j];
-    store(y, i, d);
-}
-
-template <int W>
-__device__ inline void put_or_write(real *y, const Out &to, bool add, size_t i, Pack<W> d)
-{
-    if (add)
-        put(y, i, d);
-    else
-        store(to, i, d);
-}
 
 /* Sums over a row, and what follows from them. */
 struct RowScale {
@@ -231,10 +216,10 @@ __device__ inline void backward_row(const Backward &k, size_t at, size_t group, 
             dxt.at[j] = s.rt * along + s.r * (in.gt.at[j] - ht * s.a - h * s.at);
             wt.at[j] = in.dyt.at[j] * h + in.dy.at[j] * ht;
         }
-        if (k.dx.v) put_or_write(k.dx.v, k.to.v, k.add, at + (size_t)c, dx);
-        if (DUAL && k.dx.t) put_or_write(k.dx.t, k.to.t, k.add, at + (size_t)c, dxt);
-        if (k.dw) put(dw, (size_t)c, wv);
-        if (DUAL && k.dwt) put(dw, (size_t)(k.C + c), wt);
+        if (k.dx.v) put(k.to.v, k.add ? k.dx.v : NULL, at + (size_t)c, dx);
+        if (DUAL && k.dx.t) put(k.to.t, k.add ? k.dx.t : NULL, at + (size_t)c, dxt);
+        if (k.dw) put(dw, dw, (size_t)c, wv);
+        if (DUAL && k.dwt) put(dw, dw, (size_t)(k.C + c), wt);
     }
 }
 
@@ -268,27 +253,6 @@ static __global__ void __launch_bounds__(BLOCK) norm_back_kernel(const __grid_co
     for (size_t n = from + warp; n < to; n += step)
         backward_row<W, BLOCK_ROW, DUAL>(k, (group * (size_t)k.rows + n) * (size_t)k.C, group, dw);
     if (k.parts) leave_part<BLOCK_ROW>(k, dynamic_shared<real>());
-}
-
-/* dw += its parts, in their order. A block takes 32 columns of a group, its warps take the parts in
- * turn. blockIdx.z: value, tangent. */
-static __global__ void gather_kernel(Param dw, const real *parts, int count, int C)
-{
-    enum { SIDE = 16 };
-    __shared__ real sums[SIDE][WARP];
-    int lane = (int)threadIdx.x % WARP, side = (int)threadIdx.x / WARP;
-    int c = (int)blockIdx.x * WARP + lane;
-    size_t width = 2 * (size_t)C, column = blockIdx.z * (size_t)C + (size_t)c;
-    const real *from = parts + (size_t)blockIdx.y * (size_t)count * width + column;
-    real *to = blockIdx.z ? dw.t : dw.v, sum = 0;
-    if (to && c < C)
-        for (int p = side; p < count; p += SIDE) sum += from[(size_t)p * width];
-    sums[side][lane] = sum;
-    __syncthreads();
-    if (side > 0 || !to || c >= C) return;
-    to += (size_t)blockIdx.y * dw.step + (size_t)c;
-    for (int i = 1; i < SIDE; i++) sum += sums[i][lane];
-    *to += sum;
 }
 
 template <bool BLOCK_ROW, bool DUAL>
@@ -336,7 +300,7 @@ void KERNEL(rmsnorm_backward)(Backend *be, Dual dx, bool add, Param dw, Dual dy,
     Backward k = {dx,
                   dy,
                   x,
-                  add ? OutDual{} : out_of(be, dx, (size_t)B * (size_t)R * (size_t)C),
+                  out_of(be, dx, (size_t)B * (size_t)R * (size_t)C),
                   w.v,
                   w.t,
                   w.step,
@@ -349,16 +313,10 @@ void KERNEL(rmsnorm_backward)(Backend *be, Dual dx, bool add, Param dw, Dual dy,
                   (real)eps};
     if (!dual) k.dy.t = k.x.t = NULL;
     unsigned blocks = blocks_of_group(be, k, groups);
-    size_t parts = (size_t)groups * blocks;
-    if (k.dw || k.dwt) k.parts = (real *)cuda_scratch(be, parts * 2 * (size_t)C * sizeof(real));
+    if (k.dw || k.dwt)
+        k.parts = part_sums_room(be, {dw.v, dw.t, dw.step, NULL, groups, (int)blocks, C});
     bool packs = aligned(dx.v, dx.t, dy.v, dy.t, x.v, x.t, w.v, w.t) && whole_packs(C) &&
                  whole_packs(w.step);
     backward_grid(be, k, packs, dim3(blocks, (unsigned)groups));
-    if (!k.parts) return;
-    if (!dw.step) { /* all groups add to one gradient */
-        blocks *= (unsigned)groups;
-        groups = 1;
-    }
-    launch(be, gather_kernel, dim3(blocks_for((size_t)C, WARP), (unsigned)groups, dw.t ? 2 : 1),
-           16 * WARP, 0, dw, k.parts, (int)blocks, C);
+    if (k.parts) part_sums_left(be);
 }

@@ -2,10 +2,11 @@
  *     a = position * theta^(-2i/D):   y0 = x0 cos a - x1 sin a,   y1 = x0 sin a + x1 cos a.
  * Linear, so a tangent is rotated like a value; orthogonal, so a gradient is turned back by -a.
  * Only differences of positions matter to attention; angles are reduced in double, so that a stream
- * of ten million tokens is as accurate as one of ten. */
-#include <math.h>
-
-#include "ops/kernel.h"
+ * of ten million tokens is as accurate as one of ten.
+ *
+ * Where heads are normed (rmsnorm.c), a head is turned as soon as it is, and on the way back turned
+ * back before: y = turn(norm(x)),  dx = norm_back(turn_back(dy)). */
+#include "ops/norm_rows.h"
 
 static void turn(real *cs, int64_t position, double frequency)
 {
@@ -37,24 +38,66 @@ void KERNEL(rope_table_at)(Backend *be, real *table, const int64_t *positions, i
     }
 }
 
-void KERNEL(rope_rotate)(Backend *be, real *y, size_t y_step, const real *x, size_t x_step,
-                         const real *table, int B, int M, int H, int D, int sign)
+static real *value_row(const Strided *y, int b, int m, int C)
+{
+    const Places *at = y->places;
+    if (!at) return strided_row(y->v, y->v_step, b, m, C);
+    return y->v + at->shift[b] + (size_t)at->first[b] * (size_t)C;
+}
+
+static void norm_heads(Dual y, Dual x, Dual w, int H, int D, double eps)
+{
+    for (int c = 0; c < H * D; c += D) {
+        real r = inverse_rms(x.v + c, D, eps);
+        if (y.t) norm_tangent_row(y.t + c, NULL, x.v + c, x.t ? x.t + c : NULL, w.v, w.t, D, r);
+        norm_row(y.v + c, NULL, x.v + c, w.v, D, r);
+    }
+}
+
+void KERNEL(rope_forward)(Backend *be, const Strided *y, Dual x, Param w, const Rope *rope, int B,
+                          int M, int H, int D)
 {
     (void)be;
-    real s = (real)sign;
-    size_t C = (size_t)H * (size_t)D;
-#pragma omp parallel for collapse(2) schedule(static) if ((size_t)B * (size_t)M * C > 1 << 14)
+    int C = H * D;
+#pragma omp parallel for collapse(2)                                                               \
+    schedule(static) if ((size_t)B * (size_t)M * (size_t)C > 1 << 14)
     for (int b = 0; b < B; b++)
         for (int m = 0; m < M; m++) {
-            const real *in = x + (size_t)b * x_step + (size_t)m * C;
-            const real *cs = table + (size_t)m * (size_t)D;
-            real *out = y + (size_t)b * y_step + (size_t)m * C;
-            for (int h = 0; h < H; h++)
-                for (int i = 0; i < D; i += 2) {
-                    real x0 = in[h * D + i], x1 = in[h * D + i + 1];
-                    real c = cs[i], d = s * cs[i + 1];
-                    out[h * D + i] = x0 * c - x1 * d;
-                    out[h * D + i + 1] = x0 * d + x1 * c;
-                }
+            size_t at = ((size_t)b * (size_t)M + (size_t)m) * (size_t)C;
+            Dual to = {value_row(y, b, m, C), strided_row(y->t, y->t_step, b, m, C)};
+            Dual from = {x.v + at, x.t ? x.t + at : NULL};
+            if (w.v) {
+                Dual weight = {param_of(w, b), w.t ? w.t + (size_t)b * w.step : NULL};
+                norm_heads(to, from, weight, H, D, rope->eps);
+                from = to;
+            }
+            const real *cs = rope->table + (size_t)b * rope->step + (size_t)m * (size_t)D;
+            turn_heads(to.v, from.v, cs, H, D, 1);
+            if (to.t && from.t)
+                turn_heads(to.t, from.t, cs, H, D, 1);
+            else if (to.t)
+                memset(to.t, 0, (size_t)C * sizeof *to.t);
         }
+}
+
+void KERNEL(rope_backward)(Backend *be, Dual dx, Param dw, const Strided *dy, Dual x, Param w,
+                           const Rope *rope, int B, int M, int H, int D)
+{
+    Strided from = *dy;
+    if (!from.v && !x.t && !w.t) { /* as plain_in_tangent_slot */
+        from = (Strided){.v = from.t, .v_step = from.t_step};
+        dx = (Dual){.v = dx.t};
+        dw = (Param){.v = dw.t, .step = dw.step};
+    }
+    TurnedRows turned = {&from, rope, M, H};
+    norm_backward(be, (NormRows){.dx = dx,
+                                 .dy = dx,
+                                 .x = x,
+                                 .dw = dw,
+                                 .w = w,
+                                 .B = B,
+                                 .R = M * H,
+                                 .C = D,
+                                 .eps = rope->eps,
+                                 .turned = &turned});
 }

@@ -40,6 +40,8 @@ typedef struct Cost {
 typedef struct Row {
     const char *name;
     Cost (*run)(Shape *s);
+    Cost (*chain)(Shape *s, bool dual); /* or this */
+    bool dual;
 } Row;
 
 static Cost products(double rows, double columns, double inner)
@@ -124,14 +126,15 @@ static Window window_of(const Shape *s, bool dual)
                     .window = s->W};
 }
 
-static void attend(Shape *s, bool dual)
+static Cost attention(Shape *s, bool dual)
 {
     Window w = window_of(s, dual);
     Dual q = {s->c[0], dual ? s->c[1] : NULL}, o = {s->c[2], dual ? s->c[3] : NULL};
     s->be->ops->attention_forward(s->be, o, s->lse, q, &w, 1, s->M, s->H, s->D);
+    return scores(s, dual ? 2 : 1, dual ? 1 : 0);
 }
 
-static void attend_back(Shape *s, bool dual)
+static Cost attention_back(Shape *s, bool dual)
 {
     Window w = window_of(s, dual);
     WindowGrad g = {.dk = s->kv[2], .dv = s->kv[3], .step = w.step};
@@ -140,12 +143,7 @@ static void attend_back(Shape *s, bool dual)
     Dual dq = {dual ? s->c[6] : NULL, s->c[7]};
     Dual o = {s->f[2], dual ? s->f[3] : NULL};
     s->be->ops->attention_backward(s->be, dq, &g, d_o, o, s->lse, q, &w, 1, s->M, s->H, s->D);
-}
-
-static Cost run_attention(Shape *s)
-{
-    attend(s, false);
-    return scores(s, 1, 0);
+    return scores(s, dual ? 4 : 2, dual ? 2 : 0);
 }
 
 /* One query: bound by keys and values. */
@@ -155,24 +153,6 @@ static Cost run_attention_token(Shape *s)
     Dual q = {s->c[0], NULL}, o = {s->c[2], NULL};
     s->be->ops->attention_forward(s->be, o, s->lse, q, &w, 1, 1, s->H, s->D);
     return moved(2.0 * s->W * s->C);
-}
-
-static Cost run_attention_dual(Shape *s)
-{
-    attend(s, true);
-    return scores(s, 2, 1);
-}
-
-static Cost run_attention_back(Shape *s)
-{
-    attend_back(s, false);
-    return scores(s, 2, 0);
-}
-
-static Cost run_attention_back_dual(Shape *s)
-{
-    attend_back(s, true);
-    return scores(s, 4, 2);
 }
 
 /* ------------------------------------------------------------------------------ chains */
@@ -185,9 +165,18 @@ static Dual dual_of(real *v, real *t, bool dual)
 static Cost rmsnorm(Shape *s, bool dual)
 {
     Param w = {.v = s->norm};
-    s->be->ops->rmsnorm_forward(s->be, dual_of(s->c[2], s->c[3], dual),
+    s->be->ops->rmsnorm_forward(s->be, dual_of(s->c[2], s->c[3], dual), (Dual){0},
                                 dual_of(s->c[0], s->c[1], dual), w, 1, s->M, s->C, 1e-6);
     return moved((dual ? 4.0 : 2.0) * s->M * s->C);
+}
+
+static Cost rmsnorm_added(Shape *s, bool dual)
+{
+    Param w = {.v = s->norm};
+    s->be->ops->rmsnorm_forward(s->be, dual_of(s->c[2], s->c[3], dual),
+                                dual_of(s->c[4], s->c[5], dual), dual_of(s->c[0], s->c[1], dual), w,
+                                1, s->M, s->C, 1e-6);
+    return moved((dual ? 6.0 : 3.0) * s->M * s->C);
 }
 
 static Cost rmsnorm_back(Shape *s, bool dual)
@@ -217,44 +206,35 @@ static Cost swiglu_back(Shape *s, bool dual)
     return moved((dual ? 10.0 : 5.0) * (double)n);
 }
 
-static Cost run_rmsnorm(Shape *s)
-{
-    return rmsnorm(s, false);
-}
-static Cost run_rmsnorm_dual(Shape *s)
-{
-    return rmsnorm(s, true);
-}
-static Cost run_rmsnorm_back(Shape *s)
-{
-    return rmsnorm_back(s, false);
-}
-static Cost run_rmsnorm_back_dual(Shape *s)
-{
-    return rmsnorm_back(s, true);
-}
-static Cost run_swiglu(Shape *s)
-{
-    return swiglu(s, false);
-}
-static Cost run_swiglu_dual(Shape *s)
-{
-    return swiglu(s, true);
-}
-static Cost run_swiglu_back(Shape *s)
-{
-    return swiglu_back(s, false);
-}
-static Cost run_swiglu_back_dual(Shape *s)
-{
-    return swiglu_back(s, true);
-}
-
-static Cost run_rope(Shape *s)
+static Cost turn(Shape *s, real *norm, bool dual)
 {
     size_t step = (size_t)s->M * (size_t)s->C;
-    s->be->ops->rope_rotate(s->be, s->c[1], step, s->c[0], step, s->rope, 1, s->M, s->H, s->D, 1);
-    return moved(2.0 * (double)step);
+    Strided y = {s->c[2], dual ? s->c[3] : NULL, step, step, NULL};
+    Rope r = {s->rope, 0, 1e-6};
+    s->be->ops->rope_forward(s->be, &y, dual_of(s->c[0], s->c[1], dual), (Param){.v = norm}, &r, 1,
+                             s->M, s->H, s->D);
+    return moved((dual ? 4.0 : 2.0) * (double)step);
+}
+
+static Cost rope(Shape *s, bool dual)
+{
+    return turn(s, NULL, dual);
+}
+static Cost rope_norm(Shape *s, bool dual)
+{
+    return turn(s, s->norm, dual);
+}
+
+static Cost rope_back(Shape *s, bool dual)
+{
+    size_t step = (size_t)s->M * (size_t)s->C;
+    Param w = {.v = s->norm}, none = {0};
+    Dual dx = {dual ? s->c[6] : NULL, s->c[7]};
+    Strided dy = {dual ? s->c[2] : NULL, s->c[3], step, step, NULL};
+    Rope r = {s->rope, 0, 1e-6};
+    s->be->ops->rope_backward(s->be, dx, none, &dy, dual_of(s->c[0], s->c[1], dual), w, &r, 1, s->M,
+                              s->H, s->D);
+    return moved((dual ? 6.0 : 3.0) * (double)step);
 }
 
 static Cost run_cross_entropy(Shape *s)
@@ -342,40 +322,47 @@ static Cost run_sum_squares(Shape *s)
 }
 
 static const Row rows[] = {
-    {"product, forward", run_linear},
-    {"product, input gradient", run_linear_back},
-    {"product, weight gradient", run_linear_weight},
-    {"head", run_head},
-    {"head, input gradient", run_head_back},
-    {"head, weight gradient", run_head_weight},
-    {"product, one token", run_linear_token},
-    {"head, one token", run_head_token},
-    {"attention", run_attention},
-    {"attention, one token", run_attention_token},
-    {"attention, dual", run_attention_dual},
-    {"attention gradient", run_attention_back},
-    {"attention gradient, dual", run_attention_back_dual},
-    {"rmsnorm", run_rmsnorm},
-    {"rmsnorm, dual", run_rmsnorm_dual},
-    {"rmsnorm gradient", run_rmsnorm_back},
-    {"rmsnorm gradient, dual", run_rmsnorm_back_dual},
-    {"rope", run_rope},
-    {"swiglu", run_swiglu},
-    {"swiglu, dual", run_swiglu_dual},
-    {"swiglu gradient", run_swiglu_back},
-    {"swiglu gradient, dual", run_swiglu_back_dual},
-    {"cross entropy", run_cross_entropy},
-    {"cross entropy, gradient", run_cross_entropy_gradient},
-    {"cross entropy, dual", run_cross_entropy_dual},
-    {"log sum exp, one token", run_log_sum_exp},
-    {"embed", run_embed},
-    {"embed gradient", run_embed_back},
-    {"add", run_add},
-    {"copy rows", run_copy_rows},
-    {"inner step", run_inner_sgd},
-    {"inner step, transposed", run_inner_sgd_back},
-    {"adamw", run_adamw},
-    {"sum of squares", run_sum_squares},
+    {"product, forward", .run = run_linear},
+    {"product, input gradient", .run = run_linear_back},
+    {"product, weight gradient", .run = run_linear_weight},
+    {"head", .run = run_head},
+    {"head, input gradient", .run = run_head_back},
+    {"head, weight gradient", .run = run_head_weight},
+    {"product, one token", .run = run_linear_token},
+    {"head, one token", .run = run_head_token},
+    {"attention", .chain = attention},
+    {"attention, one token", .run = run_attention_token},
+    {"attention, dual", .chain = attention, .dual = true},
+    {"attention gradient", .chain = attention_back},
+    {"attention gradient, dual", .chain = attention_back, .dual = true},
+    {"rmsnorm", .chain = rmsnorm},
+    {"rmsnorm, dual", .chain = rmsnorm, .dual = true},
+    {"rmsnorm and sum", .chain = rmsnorm_added},
+    {"rmsnorm and sum, dual", .chain = rmsnorm_added, .dual = true},
+    {"rmsnorm gradient", .chain = rmsnorm_back},
+    {"rmsnorm gradient, dual", .chain = rmsnorm_back, .dual = true},
+    {"rope", .chain = rope},
+    {"rope, dual", .chain = rope, .dual = true},
+    {"norm and rope", .chain = rope_norm},
+    {"norm and rope, dual", .chain = rope_norm, .dual = true},
+    {"norm and rope gradient", .chain = rope_back},
+    {"norm and rope gradient, dual", .chain = rope_back, .dual = true},
+    {"swiglu", .chain = swiglu},
+    {"swiglu, dual", .chain = swiglu, .dual = true},
+    {"swiglu gradient", .chain = swiglu_back},
+    {"swiglu gradient, dual", .chain = swiglu_back, .dual = true},
+    {"cross entropy", .run = run_cross_entropy},
+    {"cross entropy, gradient", .run = run_cross_entropy_gradient},
+    {"cross entropy, dual", .run = run_cross_entropy_dual},
+    {"log sum exp, one token", .run = run_log_sum_exp},
+    {"embed", .run = run_embed},
+    {"embed gradient", .run = run_embed_back},
+    {"add", .run = run_add},
+    {"copy rows", .run = run_copy_rows},
+    {"inner step", .run = run_inner_sgd},
+    {"inner step, transposed", .run = run_inner_sgd_back},
+    {"adamw", .run = run_adamw},
+    {"sum of squares", .run = run_sum_squares},
 };
 
 _Static_assert(sizeof rows / sizeof rows[0] <= BENCH_OPS_MAX, "results have room for all rows");
@@ -448,17 +435,22 @@ static void shape_fill(Shape *s, real *memory, double theta)
     s->be->ops->rope_table(s->be, s->rope, 0, s->M, s->D, theta);
 }
 
+static Cost row_run(const Row *row, Shape *s)
+{
+    return row->chain ? row->chain(s, row->dual) : row->run(s);
+}
+
 /* The fastest of at least some calls, after one that is not counted. */
 static int row_time(OpResult *r, Shape *s, const Row *row, const OpsResult *peaks, Err *err)
 {
     enum { LEAST_CALLS = 5 };
     const double least_seconds = 0.05;
     double best = 0, total = 0;
-    Cost cost = row->run(s);
+    Cost cost = row_run(row, s);
     TRY(backend_wait(s->be, err));
     for (int i = 0; i < LEAST_CALLS || total < least_seconds; i++) {
         double began = time_now();
-        row->run(s);
+        row_run(row, s);
         TRY(backend_wait(s->be, err));
         double seconds = time_now() - began;
         if (i == 0 || seconds < best) best = seconds;

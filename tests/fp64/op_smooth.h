@@ -81,8 +81,8 @@ static void rmsnorm_reference(const OpCase *c, real *const *in, real *out)
 
 static void rmsnorm_call(Backend *be, const OpCase *c, Dual y, const Dual *in)
 {
-    be->ops->rmsnorm_forward(be, y, in[0], param_in(c, in[1], (size_t)c->C), c->B, c->R, c->C,
-                             norm_eps);
+    be->ops->rmsnorm_forward(be, y, (Dual){0}, in[0], param_in(c, in[1], (size_t)c->C), c->B, c->R,
+                             c->C, norm_eps);
 }
 
 static void rmsnorm_back_call(Backend *be, const OpCase *c, const Dual *din, Dual dy,
@@ -103,6 +103,50 @@ static const Op op_rmsnorm = {.name = "rmsnorm",
                               .reference = rmsnorm_reference,
                               .forward = rmsnorm_call,
                               .backward = rmsnorm_back_call};
+
+/* in[2] + norm(in[0]; in[1]), which lies where the sum goes if c->tied. */
+static void norm_sum_sizes(const OpCase *c, size_t *in, size_t *out)
+{
+    rmsnorm_sizes(c, in, out);
+    in[2] = *out;
+}
+
+static void norm_sum_reference(const OpCase *c, real *const *in, real *out)
+{
+    rmsnorm_reference(c, in, out);
+    for (size_t i = 0; i < product(c->B, c->R, c->C); i++) out[i] += in[2][i];
+}
+
+static void norm_sum_call(Backend *be, const OpCase *c, Dual y, const Dual *in)
+{
+    size_t bytes = product(c->B, c->R, c->C) * sizeof(real);
+    Dual plus = in[2];
+    if (c->tied) plus.v = memcpy(y.v, plus.v, bytes);
+    if (c->tied && plus.t) plus.t = memcpy(y.t, plus.t, bytes);
+    be->ops->rmsnorm_forward(be, y, plus, in[0], param_in(c, in[1], (size_t)c->C), c->B, c->R, c->C,
+                             norm_eps);
+}
+
+/* The sum passes its gradient on. */
+static void norm_sum_back_call(Backend *be, const OpCase *c, const Dual *din, Dual dy,
+                               const Dual *in)
+{
+    size_t bytes = product(c->B, c->R, c->C) * sizeof(real);
+    rmsnorm_back_call(be, c, din, dy, in);
+    if (din[2].v) memcpy(din[2].v, dy.v, bytes);
+    if (din[2].t) memcpy(din[2].t, dy.t, bytes);
+}
+
+static const Op op_norm_sum = {.name = "rmsnorm and sum",
+                               .n_in = 3,
+                               .tangents = true,
+                               .dual = true,
+                               .adds_v = 2,
+                               .adds_t = 2,
+                               .sizes = norm_sum_sizes,
+                               .reference = norm_sum_reference,
+                               .forward = norm_sum_call,
+                               .backward = norm_sum_back_call};
 
 /* ------------------------------------------------------------------------------ swiglu */
 
@@ -154,69 +198,6 @@ static const Op op_swiglu_in_place = {.name = "swiglu in place",
                                       .reference = swiglu_reference,
                                       .forward = swiglu_call,
                                       .backward = swiglu_back_in_place};
-
-/* ------------------------------------------------------------------------------ rope
- * R rows of H heads of C channels; one padding row between sequences on either side. */
-
-static const double rope_theta = 100;
-
-static void rope_sizes(const OpCase *c, size_t *in, size_t *out)
-{
-    *out = in[0] = product(c->B, c->R, c->H * c->C);
-}
-
-static void rope_reference(const OpCase *c, real *const *in, real *out)
-{
-    for (int row = 0; row < c->B * c->R; row++)
-        for (int h = 0; h < c->H; h++)
-            for (int i = 0; i < c->C; i += 2) {
-                size_t at = product(row, c->H, c->C) + product(1, h, c->C) + (size_t)i;
-                double angle =
-                    (double)(c->position + row % c->R) * pow(rope_theta, -(double)i / c->C);
-                double x = (double)in[0][at], y = (double)in[0][at + 1];
-                out[at] = (real)(x * cos(angle) - y * sin(angle));
-                out[at + 1] = (real)(x * sin(angle) + y * cos(angle));
-            }
-}
-
-static void rope_turn(Backend *be, const OpCase *c, real *to, const real *from, int sign)
-{
-    size_t dense = product(c->R, c->H, c->C), wide = dense + (size_t)c->H * (size_t)c->C;
-    real *table = reals(product(c->R, c->C, 1)), *x = reals((size_t)c->B * wide);
-    if (!to || !from) goto done;
-    be->ops->rope_table(be, table, c->position, c->R, c->C, rope_theta);
-    be->ops->copy_rows(be, x, wide, from, dense, c->B, c->R, c->H * c->C);
-    be->ops->rope_rotate(be, x, wide, x, wide, table, c->B, c->R, c->H, c->C, sign); /* in place */
-    be->ops->rope_rotate(be, to, dense, from, dense, table, c->B, c->R, c->H, c->C, sign);
-    be->ops->rope_rotate(be, to, dense, to, dense, table, c->B, c->R, c->H, c->C, -sign);
-    expect_below(c, "turned back", relative_error(to, from, (size_t)c->B * dense), 1e-13);
-    be->ops->copy_rows(be, to, dense, x, wide, c->B, c->R, c->H * c->C);
-done:
-    shared_free(table);
-    shared_free(x);
-}
-
-static void rope_call(Backend *be, const OpCase *c, Dual y, const Dual *in)
-{
-    rope_turn(be, c, y.v, in[0].v, 1);
-    rope_turn(be, c, y.t, in[0].t, 1);
-}
-
-static void rope_back_call(Backend *be, const OpCase *c, const Dual *din, Dual dy, const Dual *in)
-{
-    (void)in;
-    rope_turn(be, c, din[0].v, dy.v, -1);
-    rope_turn(be, c, din[0].t, dy.t, -1);
-}
-
-static const Op op_rope = {.name = "rope",
-                           .n_in = 1,
-                           .tangents = true,
-                           .dual = true,
-                           .sizes = rope_sizes,
-                           .reference = rope_reference,
-                           .forward = rope_call,
-                           .backward = rope_back_call};
 
 /* ------------------------------------------------------------------------------ embedding
  * R tokens of a vocabulary of N, each of which may come several times. */

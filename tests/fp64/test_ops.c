@@ -10,7 +10,7 @@
 
 #include "op_attention.h"
 #include "op_check.h"
-#include "op_smooth.h"
+#include "op_rope.h"
 
 static const OpCase table[] = {
     {.op = &op_linear, .B = 1, .R = 1, .C = 1, .N = 1},
@@ -31,6 +31,10 @@ static const OpCase table[] = {
     {.op = &op_rmsnorm, .B = 2, .R = 5, .C = 12, .per_sequence = true, .add = true},
     {.op = &op_rmsnorm, .B = 1, .R = 70, .C = 257}, /* shared out to threads */
     {.op = &op_rmsnorm, .B = 2, .R = 70, .C = 257, .per_sequence = true},
+    {.op = &op_norm_sum, .B = 1, .R = 1, .C = 1},
+    {.op = &op_norm_sum, .B = 2, .R = 3, .C = 9, .add = true},
+    {.op = &op_norm_sum, .B = 3, .R = 2, .C = 6, .per_sequence = true, .tied = true},
+    {.op = &op_norm_sum, .B = 1, .R = 67, .C = 260, .tied = true},
     {.op = &op_swiglu, .B = 1, .R = 1, .C = 1},
     {.op = &op_swiglu, .B = 1, .R = 3, .C = 11},
     {.op = &op_swiglu, .B = 1, .R = 91, .C = 97},
@@ -38,6 +42,15 @@ static const OpCase table[] = {
     {.op = &op_rope, .B = 1, .R = 1, .C = 2, .H = 1},
     {.op = &op_rope, .B = 3, .R = 5, .C = 6, .H = 3, .position = 11},
     {.op = &op_rope, .B = 2, .R = 4, .C = 10, .H = 2, .position = 100003},
+    {.op = &op_rope, .B = 3, .R = 1, .C = 8, .H = 2, .N = 1, .position = 7, .tied = true},
+    {.op = &op_rope_norm, .B = 1, .R = 1, .C = 2, .H = 1},
+    {.op = &op_rope_norm, .B = 3, .R = 5, .C = 6, .H = 3, .N = 1, .position = 11},
+    {.op = &op_rope_norm, .B = 3, .R = 4, .C = 10, .H = 2, .per_sequence = true},
+    {.op = &op_rope_norm, .B = 5, .R = 1, .C = 16, .H = 3, .per_sequence = true, .tied = true},
+    {.op = &op_rope_norm, .B = 2, .R = 3, .C = 134, .H = 2, .position = 100003}, /* ragged lanes */
+    {.op = &op_rope_norm, .B = 1, .R = 9, .C = 256, .H = 1, .N = 1},
+    {.op = &op_rope_norm, .B = 1, .R = 140, .C = 64, .H = 2}, /* shared out to threads */
+    {.op = &op_rope_norm, .B = 2, .R = 70, .C = 32, .H = 9, .N = 1, .per_sequence = true},
     {.op = &op_embed, .R = 1, .C = 1, .N = 1},
     {.op = &op_embed, .R = 23, .C = 5, .N = 9},
     {.op = &op_embed, .R = 130, .C = 131, .N = 17},
@@ -92,6 +105,13 @@ static void test_table(void **state)
     assert_int_equal(failures, 0);
 }
 
+static void rope_alone(Backend *be, real *y, real *x, const real *turns, int D)
+{
+    Strided to = {.v = y};
+    Rope rope = {.table = turns};
+    be->ops->rope_forward(be, &to, (Dual){.v = x}, (Param){0}, &rope, 1, 1, 1, D);
+}
+
 /* Scores of two rotated vectors depend on the difference of positions only, twenty million tokens
  * on. */
 static void test_rope_far(void **state)
@@ -113,8 +133,8 @@ static void test_rope_far(void **state)
         real *tables[2] = {near_table, far_table};
         double score[2];
         for (int i = 0; i < 2; i++) {
-            be->ops->rope_rotate(be, turned_q, D, q, D, tables[i] + (M - 1) * D, 1, 1, 1, D, 1);
-            be->ops->rope_rotate(be, turned_k, D, k, D, tables[i] + m * D, 1, 1, 1, D, 1);
+            rope_alone(be, turned_q, q, tables[i] + (M - 1) * D, D);
+            rope_alone(be, turned_k, k, tables[i] + m * D, D);
             score[i] = inner_product(turned_q, turned_k, D);
         }
         assert_true(fabs(score[0] - score[1]) < 3e-7);
