@@ -248,9 +248,9 @@ static __global__ void __launch_bounds__(BLOCK) norm_back_kernel(const __grid_co
     size_t width = 2 * (size_t)k.C, step = BLOCK_ROW ? 1 : WARPS;
     Lanes<BLOCK_ROW> lane;
     real *dw = dynamic_shared<real>() + warp * width;
-    if (k.parts)
-        for (size_t c = (size_t)lane.first * W; c < width; c += (size_t)lane.count * W)
-            store(dw, c, zeros<W>());
+    for (int c = lane.first * W; k.parts && c < k.C; c += lane.count * W)
+        for (size_t half = 0; half < width; half += (size_t)k.C)
+            store(dw, half + (size_t)c, zeros<W>()); /* its own columns, which no other adds to */
     size_t from = (size_t)k.rows * blockIdx.x / gridDim.x;
     size_t to = (size_t)k.rows * (blockIdx.x + 1) / gridDim.x;
     for (size_t n = from + warp; n < to; n += step)
