@@ -54,6 +54,7 @@ struct Current {
     const char *stack, *stack_end;
     uint32_t launch, block; /* numbers, never the same again */
     uint32_t block_epoch;
+    uint32_t era;               /* from one barrier of a block to the next; never the same again */
     uint32_t *warp_epoch, *now; /* now: number of each thread's moment, 0 until it does something */
     Moment *moments;
     bool publishes; /* kernels of this launch order threads by fences and atomics, too */

@@ -11,7 +11,7 @@ namespace emulator
 namespace race
 {
 
-Current current = {false, -1, nullptr, nullptr, 0, 0, 0, nullptr, nullptr, nullptr, false};
+Current current = {false, -1, nullptr, nullptr, 0, 0, 0, 0, nullptr, nullptr, nullptr, false};
 
 namespace
 {
@@ -99,6 +99,7 @@ void block_begins(size_t threads)
     if (!current.on) return;
     order.blocks[++current.block] = blockIdx;
     current.block_epoch = 0;
+    current.era++;
     order.warp_epoch.assign(threads / WARP_LANES, 0);
     order.now.assign(threads, 0);
     current.warp_epoch = order.warp_epoch.data();
@@ -119,6 +120,7 @@ void block_met()
 {
     if (!current.on) return;
     current.block_epoch++;
+    current.era++;
     std::fill(order.now.begin(), order.now.end(), 0);
     if (!current.publishes) return;
     for (Publishing &p : order.threads) {

@@ -19,6 +19,7 @@ namespace
 {
 
 enum { PAGE = 4096, WORD = 4, WORDS = PAGE / WORD, CACHED = 1024 };
+enum : uint32_t { ALWAYS = 1u << 31 };
 
 struct Touch {
     uint32_t who; /* number of a moment; 0: nobody */
@@ -28,6 +29,7 @@ struct Touch {
 
 struct Cell {
     Touch write;
+    uint32_t settled;          /* the era, or ALWAYS, in which no further read can tell anything */
     std::vector<Touch> others; /* reads and atomics, none of them ordered before another */
 };
 
@@ -40,6 +42,8 @@ struct Word {
 };
 
 struct Page {
+    /* Of words: the era, or ALWAYS and the launch, in which no further read can tell anything. */
+    uint32_t settled[WORDS];
     Word words[WORDS];
 };
 
@@ -51,6 +55,7 @@ struct Cached {
 
 struct Shadow {
     std::unordered_map<uintptr_t, std::unique_ptr<Page>> pages;
+    std::vector<std::unique_ptr<Page>> spare; /* of memory that was freed; their numbers are old */
     Cached cached[CACHED] = {};
 } shadow;
 
@@ -154,7 +159,7 @@ int worth(const Moment &m, int thread)
 
 /* What this read or atomic comes after is as good as forgotten, and one other read is enough; but
  * copies under way are all kept, and everything is where fences and atomics order threads, too. */
-void keep(const Now &now, Cell &cell)
+void keep(const Now &now, Cell &cell, uint32_t *settled)
 {
     Touch mine = {now.who, now.place, now.kind == Access::ATOMIC}, best = {};
     int rank = -1;
@@ -174,13 +179,18 @@ void keep(const Now &now, Cell &cell)
     others.resize(kept);
     if (rank >= 0) others.push_back(best);
     others.push_back(mine);
+    /* Two blocks, or two warps of this one, have read: what was written was written before, and who
+     * will write must come after. */
+    if (rank > 0 && others.size() == 2 && !current.moments[mine.who].pending && settled)
+        *settled = rank == 2 ? ALWAYS | current.launch : current.era;
 }
 
-void meet(const Now &now, Cell &cell)
+/* settled: of the word, if it is whole. */
+void meet(const Now &now, Cell &cell, uint32_t *settled)
 {
     compare(now, cell);
     if (now.kind != Access::WRITE) {
-        keep(now, cell);
+        keep(now, cell, settled);
         return;
     }
     cell.write = {now.who, now.place, false};
@@ -196,7 +206,8 @@ void split(Word &word)
 }
 
 /* Bytes [from, to) of a word. */
-void touch_word(Now &now, Word &word, uint32_t number, size_t from, size_t to)
+void touch_word(const Now &now, Word &word, uint32_t *settled, uint32_t number, size_t from,
+                size_t to)
 {
     if (word.number != number) {
         word.number = number;
@@ -205,11 +216,16 @@ void touch_word(Now &now, Word &word, uint32_t number, size_t from, size_t to)
         word.whole.others.clear();
     }
     if (from == 0 && to == WORD && !word.split) {
-        meet(now, word.whole);
+        meet(now, word.whole, settled);
         return;
     }
     split(word);
-    for (size_t i = from; i < to; i++) meet(now, word.bytes[i]);
+    for (size_t i = from; i < to; i++) meet(now, word.bytes[i], nullptr);
+}
+
+bool is_settled(uint32_t settled)
+{
+    return !current.publishes && (settled == current.era || settled == (ALWAYS | current.launch));
 }
 
 Page *page_of(uintptr_t p, bool shared)
@@ -221,6 +237,10 @@ Page *page_of(uintptr_t p, bool shared)
     Page *found = nullptr;
     if (ours) {
         auto &at = shadow.pages[page];
+        if (!at && !shadow.spare.empty()) {
+            at = std::move(shadow.spare.back());
+            shadow.spare.pop_back();
+        }
         if (!at) at.reset(new Page());
         found = at.get();
     }
@@ -241,9 +261,12 @@ void touch(Access kind, const void *address, size_t bytes, int thread, uint32_t 
         uintptr_t word = p / WORD * WORD, stop = std::min(end, word + WORD);
         Page *page = page_of(p, shared);
         if (!page) return;
-        if (!now.who) now.who = now_of(thread);
-        now.p = (const void *)p;
-        touch_word(now, page->words[p % PAGE / WORD], number, p - word, stop - word);
+        uint32_t *settled = &page->settled[p % PAGE / WORD];
+        if (kind != Access::READ || !is_settled(*settled)) {
+            if (!now.who) now.who = now_of(thread);
+            now.p = (const void *)p;
+            touch_word(now, page->words[p % PAGE / WORD], settled, number, p - word, stop - word);
+        }
         p = stop;
     }
 }
@@ -251,7 +274,12 @@ void touch(Access kind, const void *address, size_t bytes, int thread, uint32_t 
 void freed(const char *from, size_t bytes)
 {
     if (shadow.pages.empty()) return;
-    for (size_t i = 0; i < bytes; i += PAGE) shadow.pages.erase((uintptr_t)(from + i) / PAGE);
+    for (size_t i = 0; i < bytes; i += PAGE) {
+        auto found = shadow.pages.find((uintptr_t)(from + i) / PAGE);
+        if (found == shadow.pages.end()) continue;
+        shadow.spare.push_back(std::move(found->second));
+        shadow.pages.erase(found);
+    }
 }
 
 } // namespace race
