@@ -98,6 +98,20 @@ __global__ void structures(float *out, const float *)
     Three other = x[THREADS - 1 - me()];
     out[all()] = other.z;
 }
+/* A call's structure, written where it is to be (EMULATOR_INLINES). */
+__device__ inline Three three_of(int n)
+{
+    Three t = {0, 1, 2};
+    for (int i = 0; i < n; i++) t.x += t.y * (float)i;
+    return t;
+}
+__global__ void returned(float *out, const float *)
+{
+    auto *x = reinterpret_cast<Three *>(dynamic_shared<float>());
+    x[me()] = three_of(me());
+    x[THREADS - 1 - me()] = three_of(me() + 1);
+    out[all()] = 0;
+}
 __global__ void copied(float *out, const float *in)
 {
     float *x = dynamic_shared<float>();

@@ -105,6 +105,7 @@ static void test_block(void **)
     RACES(one_half_of_a_word, "byte 6 of dynamic shared memory", "thread (40, 0, 0)");
     RACES(within_a_vector, "dynamic shared memory");
     RACES(structures, "static shared memory");
+    RACES(returned, "dynamic shared memory", "a write of thread");
     RACES(copied, "dynamic shared memory");
     RACES(cleared, "dynamic shared memory");
     DOES_NOT(barrier);

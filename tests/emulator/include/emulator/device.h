@@ -13,7 +13,12 @@
 #include "emulator/vectors.h"
 
 #define __global__
+#ifdef EMULATOR_INLINES
+/* The compiler does not tell where a call leaves the structure that it returns. */
+#define __device__ __attribute__((always_inline))
+#else
 #define __device__
+#endif
 #define __host__
 #define __constant__
 /* One block runs at a time. Thread-local, because that gathers the variables of all files, of
