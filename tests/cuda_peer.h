@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "case_step.h"
 #include "ops/ops.h"
 
 enum { CPU, GPU, MACHINES };

@@ -50,7 +50,7 @@ static void test_cross_entropy(void **state)
 {
     (void)state;
     const int sizes[] = {2, 31, 256, 4096, 4097, 8192, 12300};
-    for (int round = 0; round < 40; round++)
+    for (int round = 0; round < 40; round += case_step())
         loss_once(1 + drawn(6), sizes[drawn(ARRAY_LEN(sizes))], coin());
     loss_once(26, 128256, true); /* more than one group of rows */
     loss_once(2, 128256, false);
@@ -66,7 +66,7 @@ static void test_loss_seeds(void **state)
 {
     (void)state;
     const int sizes[] = {1, 5, 256, 1000};
-    for (int round = 0; round < 12; round++) {
+    for (int round = 0; round < 12; round += case_step()) {
         LossCase c = {.N = 1 + drawn(3), .V = sizes[drawn(4)]};
         c.seed = array((size_t)(c.N * c.V), 0);
         c.target = array_of_ids((size_t)(c.N * c.V), 1 + drawn(3));
@@ -100,7 +100,7 @@ static void test_rows_product(void **state)
 {
     (void)state;
     const int sizes[] = {1, 3, 4, 16, 20, 64, 130, 257, 768, 2052};
-    for (int round = 0; round < 70; round++) {
+    for (int round = 0; round < 70; round += case_step()) {
         int o = coin() ? 0 : drawn(4);
         ProductCase c = {.R = 1 + drawn(coin() ? 1 : 18), .transposed = coin(), .add = coin()};
         c.K = sizes[drawn(ARRAY_LEN(sizes))];
@@ -157,7 +157,7 @@ static void test_inner_sgd(void **state)
 {
     (void)state;
     const size_t sizes[] = {1, 6, 1024, 5003, 40000, 300000};
-    for (int round = 0; round < 30; round++) {
+    for (int round = 0; round < 30; round += case_step()) {
         StepCase c = {.B = 1 + drawn(3), .P = sizes[drawn(6)]};
         int o = coin() ? 0 : drawn(4);
         size_t n = (size_t)c.B * c.P;
@@ -194,7 +194,7 @@ static void test_adamw(void **state)
     (void)state;
     const size_t sizes[] = {1, 6, 1024, 5003, 40000};
     const double scales[] = {1, 0.25, INFINITY, NAN};
-    for (int round = 0; round < 30; round++) {
+    for (int round = 0; round < 30; round += case_step()) {
         int o = coin() ? 0 : drawn(4);
         StepCase c = {.P = sizes[drawn(5)]};
         c.w = array(c.P, o);
@@ -216,7 +216,7 @@ static void test_clip(void **state)
 {
     (void)state;
     const size_t sizes[] = {0, 1, 7, 4096, 50001, 600000};
-    for (int round = 0; round < 20; round++) {
+    for (int round = 0; round < 20; round += case_step()) {
         enum { COUNT = 70, SCALE = COUNT, NORM, DOUBLES };
         Array x = array(sizes[drawn(6)], drawn(4));
         Array d = array(reals_for(DOUBLES * sizeof(double)), 0);
@@ -250,7 +250,7 @@ static void test_same_bits(void **state)
     enum { ROWS = 40, C = 260 };
     Array x = array(ROWS * C, 0), dy = array(ROWS * C, 0), w = array(C, 0), dw = array(C, 0);
     real first[C];
-    for (int round = 0; round < 3; round++) {
+    for (int round = 0; round < 3; round += case_step()) {
         backend_zero(machine[GPU], dw.p[GPU], C);
         machine[GPU]->ops->rmsnorm_backward(
             machine[GPU], (Dual){NULL, NULL}, false, (Param){.v = dw.p[GPU]},

@@ -82,6 +82,11 @@ endfunction()
 # What no GPU allows and the compiler can see is checked: misaligned vectors, indices of arrays.
 set(EMULATED_CHECKS -fsanitize=alignment,bounds-strict,shift,integer-divide-by-zero
     -fno-sanitize-recover=all)
+# To find data races (tests/emulator/race.h) the compiler tells of each access of memory. -O1, and no
+# access moved to where the source has none.
+set(EMULATED_RACES -fsanitize=thread -DEMULATOR_INLINES -O1 -g1 -fno-tree-loop-im -fno-builtin-memcpy
+    -fno-builtin-memmove -fno-builtin-memset)
+set(EMULATED_RACES_LINK -Wl,--wrap=memcpy,--wrap=memmove,--wrap=memset)
 set(EMULATED_WARNINGS -Wall -Wshadow -Wno-unknown-pragmas)
 if(WERROR)
   list(APPEND EMULATED_WARNINGS -Werror)
@@ -94,13 +99,17 @@ target_compile_options(emulator PRIVATE ${EMULATED_WARNINGS})
 set_target_properties(emulator PROPERTIES POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden)
 set_source_files_properties(${CUDA_SOURCES} ${EMULATOR_TESTS} PROPERTIES LANGUAGE CXX)
 
-# Compiles .cu files of TARGET as the emulator's C++.
-function(emulate target)
+# Compiles .cu files of TARGET as the emulator's C++, with EMULATED_CHECKS or EMULATED_RACES.
+function(emulate target checks)
   target_include_directories(${target} BEFORE PRIVATE tests/emulator/include)
   target_include_directories(${target} PRIVATE tests/emulator src)
   target_compile_definitions(${target} PRIVATE ISA=cuda)
-  target_compile_options(${target} PRIVATE ${EMULATED_WARNINGS} ${EMULATED_CHECKS})
-  target_link_options(${target} PRIVATE ${EMULATED_CHECKS})
+  target_compile_options(${target} PRIVATE ${EMULATED_WARNINGS} ${${checks}})
+  if("${checks}" STREQUAL "EMULATED_RACES")
+    target_link_options(${target} PRIVATE ${EMULATED_RACES_LINK})
+  else()
+    target_link_options(${target} PRIVATE ${${checks}})
+  endif()
   set_target_properties(${target} PROPERTIES CXX_VISIBILITY_PRESET hidden LINKER_LANGUAGE CXX)
 endfunction()
 
@@ -117,8 +126,12 @@ foreach(precision fp32 fp64)
                         C_VISIBILITY_PRESET hidden)
   add_library(ttt_emulated_${precision} MODULE ${CUDA_SOURCES} $<TARGET_OBJECTS:emulator>
               $<TARGET_OBJECTS:cuda_c_${precision}>)
-  emulate(ttt_emulated_${precision})
-  set(MODULES ttt_emulated_${precision})
+  emulate(ttt_emulated_${precision} EMULATED_CHECKS)
+  # Built when it is asked for: target races.
+  add_library(ttt_emulated_races_${precision} MODULE EXCLUDE_FROM_ALL ${CUDA_SOURCES}
+              $<TARGET_OBJECTS:emulator> $<TARGET_OBJECTS:cuda_c_${precision}>)
+  emulate(ttt_emulated_races_${precision} EMULATED_RACES)
+  set(MODULES ttt_emulated_${precision} ttt_emulated_races_${precision})
   if(CUDA_FOUND)
     nvcc_objects(${precision} objects)
     add_library(ttt_cuda_${precision} MODULE ${objects} $<TARGET_OBJECTS:cuda_c_${precision}>)
@@ -134,5 +147,7 @@ foreach(precision fp32 fp64)
   if(precision STREQUAL fp64)
     target_compile_definitions(cuda_c_fp64 PRIVATE TTT_FP64)
     target_compile_definitions(ttt_emulated_fp64 PRIVATE TTT_FP64)
+    target_compile_definitions(ttt_emulated_races_fp64 PRIVATE TTT_FP64)
   endif()
 endforeach()
+add_custom_target(races DEPENDS ttt_emulated_races_fp32 ttt_emulated_races_fp64)

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "faults.h"
-#include "state.h"
+#include "race.h"
 
 uint3 threadIdx, blockIdx;
 dim3 blockDim, gridDim;
@@ -29,13 +29,18 @@ struct Copy {
     const void *from;
 };
 
+struct Group {
+    std::vector<Copy> copies;
+    uint32_t race; /* its number there */
+};
+
 struct Fiber {
     void *sp;    /* where it goes on */
     char *stack; /* lowest address; NULL: not started */
     State state;
     Site site; /* where it waits */
     uint3 index;
-    std::vector<std::vector<Copy>> copies; /* groups of cp.async; the last one is open */
+    std::vector<Group> copies; /* of cp.async; the last group is open */
 };
 
 struct Warp {
@@ -179,7 +184,9 @@ void resume(int thread)
     f.state = READY;
     engine.current = thread;
     threadIdx = f.index;
+    race::switched(thread, f.stack + PAGE, STACK);
     emulator_switch(&engine.scheduler_sp, f.sp);
+    race::switched(-1, nullptr, 0);
     if (f.state == DONE) {
         engine.left--;
         engine.stacks.push_back(f.stack);
@@ -239,6 +246,7 @@ void pass_barrier()
                 where((int)i).c_str());
     }
     for (Fiber &f : engine.fibers) f.state = READY;
+    race::block_met();
     engine.last_count = engine.counted;
     engine.counted = 0;
 }
@@ -259,6 +267,7 @@ void reset_block()
         std::shuffle(engine.lane_order.begin(), engine.lane_order.end(), engine.random);
     }
     poison_shared(engine.kernel->shared);
+    race::block_begins(engine.fibers.size());
 }
 
 void run_block()
@@ -271,7 +280,7 @@ void run_block()
     }
     for (const Fiber &f : engine.fibers)
         for (const auto &group : f.copies)
-            if (!group.empty()) die("a thread has ended before its copies (cp.async) came");
+            if (!group.copies.empty()) die("a thread has ended before its copies (cp.async) came");
 }
 
 void choose_order()
@@ -306,15 +315,20 @@ std::string name_of(const char *arguments)
     return from ? std::string(from, p) : std::string(arguments);
 }
 
-std::string running()
+std::string running_kernel()
 {
     if (!engine.kernel) return "";
     const Kernel &k = *engine.kernel;
+    return "kernel " + name_of(k.arguments) + " (" + k.file + ":" + std::to_string(k.line) + ")";
+}
+
+std::string running()
+{
+    if (!engine.kernel) return "";
     char place[256];
     uint3 t = engine.current >= 0 ? engine.fibers[engine.current].index : uint3{};
-    snprintf(place, sizeof place, " (%s:%d), block (%u, %u, %u)", k.file, k.line, blockIdx.x,
-             blockIdx.y, blockIdx.z);
-    std::string text = "kernel " + name_of(k.arguments) + place;
+    snprintf(place, sizeof place, ", block (%u, %u, %u)", blockIdx.x, blockIdx.y, blockIdx.z);
+    std::string text = running_kernel() + place;
     snprintf(place, sizeof place, ", thread (%u, %u, %u)", t.x, t.y, t.z);
     return engine.current >= 0 ? text + place : text;
 }
@@ -358,6 +372,7 @@ void run_kernel(const Kernel &k)
     size_t blocks = (size_t)k.grid.x * k.grid.y * k.grid.z;
     engine.kernel = &k;
     find_shared();
+    race::kernel_begins();
     engine.fibers.resize(threads);
     engine.warps.resize(threads / WARP_LANES);
     engine.warp_order = numbers(threads / WARP_LANES);
@@ -412,7 +427,10 @@ void collective(const Site &site, void *mine, void (*op)(void *const *lanes))
         return;
     }
     w.arrived = 0;
-    if (op) op(w.brought);
+    if (op)
+        op(w.brought);
+    else
+        race::warp_met(engine.current / WARP_LANES);
     for (int i = 0; i < WARP_LANES; i++) engine.fibers[first + i].state = READY;
 }
 
@@ -424,7 +442,10 @@ void copy_later(void *to, const void *from, bool there)
         die("cp.async from %p: not 16-byte aligned device memory", from);
     auto &groups = engine.fibers[engine.current].copies;
     if (groups.empty()) groups.emplace_back();
-    groups.back().push_back({to, there ? from : nullptr});
+    Group &open = groups.back();
+    open.race =
+        race::copy_begins(open.race, to, there ? from : nullptr, __builtin_return_address(0));
+    open.copies.push_back({to, there ? from : nullptr});
     memset(to, 0xff, 16);
 }
 
@@ -439,7 +460,8 @@ void copy_wait(int groups_left)
 {
     auto &groups = engine.fibers[engine.current].copies;
     while ((int)groups.size() - 1 > groups_left) {
-        for (const Copy &c : groups.front()) {
+        race::copies_end(groups.front().race);
+        for (const Copy &c : groups.front().copies) {
             if (c.from)
                 memcpy(c.to, c.from, 16);
             else

@@ -11,7 +11,7 @@
 #include <map>
 #include <vector>
 
-#include "state.h"
+#include "race.h"
 
 namespace emulator
 {
@@ -96,7 +96,12 @@ void describe(char *text, size_t size, const char *p)
         snprintf(text + n, size - n, " %zu bytes of device memory", b.bytes);
         return;
     }
-    if (memory.dynamic_end && p >= memory.dynamic_end && p < memory.dynamic_end + PAGE)
+    if (is_shared(p)) {
+        bool dynamic = p >= memory.dynamic && p < memory.dynamic_end;
+        snprintf(text, size, "at byte %zu of %s shared memory",
+                 (size_t)(p - (dynamic ? memory.dynamic : memory.fixed)),
+                 dynamic ? "dynamic" : "static");
+    } else if (memory.dynamic_end && p >= memory.dynamic_end && p < memory.dynamic_end + PAGE)
         snprintf(text, size, "%zu bytes past the end of dynamic shared memory",
                  (size_t)(p - memory.dynamic_end));
     else
@@ -192,6 +197,7 @@ bool give(void *p, Kind kind)
     if ((b.kind == Kind::PINNED) != (kind == Kind::PINNED)) return false;
     if (b.kind != Kind::PINNED) memory.taken -= b.bytes;
     memory.blocks.erase(found);
+    race::freed(b.map, b.map_bytes);
     /* The place stays without access: what still points there shows. */
     mmap(b.map, b.map_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1,
          0);
@@ -208,6 +214,21 @@ Place place_of(const void *p)
     const auto *found = block_of(p);
     if (!found) return {Kind::HOST, SIZE_MAX};
     return {found->second.kind, (size_t)(found->first + found->second.bytes - (const char *)p)};
+}
+
+bool is_device_page(const void *p)
+{
+    auto next = memory.blocks.upper_bound((char *)p);
+    auto within = [p](const Block &b) { return p >= b.map && p < b.map + b.map_bytes; };
+    if (next != memory.blocks.end() && within(next->second)) return true;
+    return next != memory.blocks.begin() && within(std::prev(next)->second);
+}
+
+std::string memory_text(const void *p)
+{
+    char text[256];
+    describe(text, sizeof text, static_cast<const char *>(p));
+    return text;
 }
 
 void open_memory()

@@ -11,6 +11,7 @@ namespace emulator
 
 /* fibers.cpp: "kernel NAME (file:line), block (x, y, z), thread (x, y, z)", or empty. */
 std::string running();
+std::string running_kernel(); /* without block and thread */
 
 /* trace.cpp: writes a line and is true where the work shall be told and not be done. */
 bool traced(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -29,6 +30,9 @@ Place place_of(const void *p);
 void *take(size_t bytes, Kind kind); /* NULL: no memory */
 bool give(void *p, Kind kind);       /* false: not one of those */
 size_t taken();                      /* bytes of device memory */
+bool is_device_page(const void *p);  /* of what take gave */
+/* "at byte N of ...", of device or shared memory, or what else p is. */
+std::string memory_text(const void *p);
 /* Shared memory: found once per kernel, on the thread that runs it; NaN before every block. */
 void find_shared();
 void poison_shared(size_t dynamic_bytes);

@@ -13,7 +13,12 @@
 #include "emulator/vectors.h"
 
 #define __global__
+#ifdef EMULATOR_INLINES
+/* The compiler does not tell where a call leaves the structure that it returns. */
+#define __device__ __attribute__((always_inline))
+#else
 #define __device__
+#endif
 #define __host__
 #define __constant__
 /* One block runs at a time. Thread-local, because that gathers the variables of all files, of
@@ -23,6 +28,8 @@
 #define __noinline__    __attribute__((noinline))
 #define __align__(n)    __attribute__((aligned(n)))
 #define __launch_bounds__(...)
+/* Of functions of the emulator whose accesses of memory are not the kernel's. */
+#define EMULATOR_UNTOLD __attribute__((noinline, no_sanitize("thread")))
 #define __grid_constant__
 
 extern uint3 threadIdx, blockIdx;
@@ -165,48 +172,34 @@ template <typename T> static inline void __stcg(T *p, T value)
 {
     *p = value;
 }
-static inline void __threadfence() {}
+static inline void __threadfence()
+{
+    emulator::fence();
+}
 static inline void __threadfence_block() {}
 
-/* Threads take turns only at barriers, so that plain statements are atomic. */
-template <typename T> static inline T emulated_exchange(T *p, T value)
+/* Threads take turns only at barriers, so that plain statements are atomic. What they do is told as
+ * one access, and not by the compiler. */
+template <typename T, typename F> EMULATOR_UNTOLD static T emulated_atomic(T *p, F next)
 {
+    emulator::atomic_access(p, sizeof *p);
     T old = *p;
-    *p = value;
+    *p = next(old);
     return old;
 }
-static inline int atomicAdd(int *p, int by)
-{
-    return emulated_exchange(p, *p + by);
-}
-static inline unsigned atomicAdd(unsigned *p, unsigned by)
-{
-    return emulated_exchange(p, *p + by);
-}
-static inline unsigned long long atomicAdd(unsigned long long *p, unsigned long long by)
-{
-    return emulated_exchange(p, *p + by);
-}
-static inline unsigned atomicInc(unsigned *p, unsigned last)
-{
-    return emulated_exchange(p, *p >= last ? 0u : *p + 1);
-}
-static inline int atomicMax(int *p, int value)
-{
-    return emulated_exchange(p, *p > value ? *p : value);
-}
-static inline int atomicExch(int *p, int value)
-{
-    return emulated_exchange(p, value);
-}
-static inline unsigned atomicOr(unsigned *p, unsigned bits)
-{
-    return emulated_exchange(p, *p | bits);
-}
-static inline int atomicOr(int *p, int bits)
-{
-    return emulated_exchange(p, *p | bits);
-}
+#define EMULATED_ATOMIC(name, T, result)                                                           \
+    static inline T name(T *p, T by)                                                               \
+    {                                                                                              \
+        return emulated_atomic(p, [by](T old) { return result; });                                 \
+    }
+EMULATED_ATOMIC(atomicAdd, int, old + by)
+EMULATED_ATOMIC(atomicAdd, unsigned, old + by)
+EMULATED_ATOMIC(atomicAdd, unsigned long long, old + by)
+EMULATED_ATOMIC(atomicInc, unsigned, old >= by ? 0u : old + 1)
+EMULATED_ATOMIC(atomicMax, int, old > by ? old : by)
+EMULATED_ATOMIC(atomicExch, int, ((void)old, by))
+EMULATED_ATOMIC(atomicOr, int, old | by)
+EMULATED_ATOMIC(atomicOr, unsigned, old | by)
 
 /* --- mathematics --- */
 using std::isfinite;

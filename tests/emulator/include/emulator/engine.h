@@ -43,7 +43,8 @@ struct Site {
 void block_barrier(const Site &site);
 /* As block_barrier; the number of threads of the block that came with true. */
 int block_count(const Site &site, bool predicate);
-/* A meeting of a warp's 32 lanes: op, if any, sees what each brought, by lane. */
+/* A meeting of a warp's 32 lanes: op sees what each brought, by lane. Without op it is a barrier,
+ * and orders what they do to memory; with op it does not (tests/emulator/race.h). */
 void collective(const Site &site, void *mine, void (*op)(void *const *lanes));
 int lane();
 void *dynamic_shared_bytes();
@@ -53,6 +54,13 @@ bool is_shared(const void *p);
 void copy_later(void *to, const void *from, bool there);
 void copy_close_group();
 void copy_wait(int groups_left);
+
+/* --- for the detection of races, beside what the compiler tells of itself --- */
+const void *here(); /* the place of the call */
+/* The warp that runs reads where lane `pointing` points, by an instruction at `place`. */
+void warp_reads(int pointing, const void *p, size_t bytes, const void *place);
+void atomic_access(const void *p, size_t bytes);
+void fence();
 
 } // namespace emulator
 

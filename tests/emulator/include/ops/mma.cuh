@@ -16,7 +16,7 @@ static inline float emulated_half(unsigned pair, int high)
 }
 
 /* Element (row, column) of a fragment of 8 columns of pairs, held by lane 4 row + column / 2. */
-static inline void emulated_mma(void *const *lanes)
+EMULATOR_UNTOLD static inline void emulated_mma(void *const *lanes)
 {
     float a[16][16], b[16][8];
     for (int lane = 0; lane < 32; lane++) {
@@ -51,16 +51,19 @@ struct EmulatedLdmatrix {
     unsigned *r;
     const void *row;
     bool transposed;
+    const void *place;
 };
 
-static inline void emulated_ldmatrix(void *const *lanes)
+EMULATOR_UNTOLD static inline void emulated_ldmatrix(void *const *lanes)
 {
     unsigned short x[32][8]; /* row j of matrix i is x[8 i + j] */
     for (int i = 0; i < 32; i++) {
-        const void *row = static_cast<const EmulatedLdmatrix *>(lanes[i])->row;
+        const auto *l = static_cast<const EmulatedLdmatrix *>(lanes[i]);
+        const void *row = l->row;
         if ((uintptr_t)row % 16 || !emulator::is_shared(row))
             emulator::die("ldmatrix: lane %d's row at %p is not 16-byte aligned shared memory", i,
                           row);
+        emulator::warp_reads(i, row, sizeof x[i], l->place);
         memcpy(x[i], row, sizeof x[i]);
     }
     for (int lane = 0; lane < 32; lane++) {
@@ -76,13 +79,13 @@ static inline void emulated_ldmatrix(void *const *lanes)
 
 static inline void ldmatrix_x4(unsigned r[4], const void *shared, EMULATOR_SITE)
 {
-    EmulatedLdmatrix mine = {r, shared, false};
+    EmulatedLdmatrix mine = {r, shared, false, emulator::here()};
     emulator::collective({"ldmatrix_x4", file, line}, &mine, emulated_ldmatrix);
 }
 
 static inline void ldmatrix_x4_trans(unsigned r[4], const void *shared, EMULATOR_SITE)
 {
-    EmulatedLdmatrix mine = {r, shared, true};
+    EmulatedLdmatrix mine = {r, shared, true, emulator::here()};
     emulator::collective({"ldmatrix_x4_trans", file, line}, &mine, emulated_ldmatrix);
 }
 

@@ -1,0 +1,178 @@
+/* The detection of data races (race.h): kernels that race, each in a way of its own, end the
+ * program with a line that says where, in whichever order threads come; kernels that nearly do, do
+ * not. */
+#include <csetjmp>
+#include <cstdarg>
+#include <initializer_list>
+#include <string>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern "C" {
+#include <cmocka.h>
+}
+
+#include "race_kernels.cuh"
+
+/* A backend of nothing but the default stream. */
+void cuda_note(Backend *, const char *what, cudaError_t status)
+{
+    if (status != cudaSuccess) fail_msg("%s: %s", what, cudaGetErrorString(status));
+}
+bool cuda_failed(const Backend *)
+{
+    return false;
+}
+cudaStream_t cuda_stream(const Backend *)
+{
+    return nullptr;
+}
+
+/* ------------------------------------------------------------------------------ runs of them */
+
+typedef void (*Kernel)(float *, const float *);
+
+static void run_once(Kernel kernel, int launches)
+{
+    Backend *be = nullptr;
+    float *x = nullptr, *y = nullptr;
+    assert_int_equal(cudaMalloc(&x, 4096), 0);
+    assert_int_equal(cudaMalloc(&y, 4096), 0);
+    cudaMemset(x, 0, 4096);
+    cudaMemset(y, 0, 4096);
+    for (int i = 0; i < launches; i++) launch(be, kernel, BLOCKS, THREADS, SHARED, x, y);
+    assert_int_equal(cudaDeviceSynchronize(), 0);
+    cudaFree(x);
+    cudaFree(y);
+}
+
+/* What a process of its own says that runs the kernel in this order. */
+static std::string said_of(Kernel kernel, const char *order, int *status)
+{
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        dup2(ends[1], STDERR_FILENO);
+        for (int s : {SIGSEGV, SIGABRT, SIGILL}) signal(s, SIG_DFL);
+        setenv("TTT_EMULATOR_ORDER", order, 1);
+        run_once(kernel, 2);
+        _exit(0);
+    }
+    close(ends[1]);
+    std::string said;
+    char part[512];
+    for (ssize_t n; (n = read(ends[0], part, sizeof part)) > 0;) said.append(part, (size_t)n);
+    close(ends[0]);
+    assert_int_equal(waitpid(child, status, 0), child);
+    return said;
+}
+
+static const char *const orders[] = {"forward", "reverse", "1", "2"};
+
+/* words: of the memory and of the two accesses. */
+static void races(const char *name, Kernel kernel, std::initializer_list<const char *> words)
+{
+    for (const char *order : orders) {
+        int status;
+        std::string said = said_of(kernel, order, &status);
+        if (!WIFSIGNALED(status) || said.find(": race at byte") == std::string::npos)
+            fail_msg("%s, order %s: status %x, no race in: %s", name, order, status, said.c_str());
+        for (const char *w : words)
+            if (said.find(w) == std::string::npos)
+                fail_msg("%s, order %s: no '%s' in: %s", name, order, w, said.c_str());
+    }
+}
+
+static void does_not(const char *name, Kernel kernel)
+{
+    for (const char *order : orders) {
+        int status;
+        std::string said = said_of(kernel, order, &status);
+        if (status != 0) fail_msg("%s, order %s: %s", name, order, said.c_str());
+    }
+}
+#define RACES(kernel, ...) races(#kernel, kernel, {__VA_ARGS__})
+#define DOES_NOT(kernel)   does_not(#kernel, kernel)
+
+static void test_block(void **)
+{
+    RACES(no_barrier, "kernel kernel (", "static shared memory", "a write of thread",
+          "a read of thread", "test_race.cu:4");
+    RACES(read_before_write, "static shared memory");
+    RACES(last_reader, "thread (40, 0, 0) of block", "byte 0 of dynamic shared memory");
+    RACES(same_value, "byte 20 of dynamic shared memory", "a write of thread");
+    RACES(one_half_of_a_word, "byte 6 of dynamic shared memory", "thread (40, 0, 0)");
+    RACES(within_a_vector, "dynamic shared memory");
+    RACES(structures, "static shared memory");
+    RACES(returned, "dynamic shared memory", "a write of thread");
+    RACES(copied, "dynamic shared memory");
+    RACES(cleared, "dynamic shared memory");
+    DOES_NOT(barrier);
+    DOES_NOT(barrier_by_count);
+    DOES_NOT(parts_of_words);
+    DOES_NOT(block_after_block);
+}
+
+static void test_warp(void **)
+{
+    RACES(shuffle_is_no_barrier, "dynamic shared memory");
+    RACES(ballot_is_no_barrier, "dynamic shared memory");
+    RACES(mma_is_no_barrier, "dynamic shared memory");
+    RACES(other_warp, "dynamic shared memory");
+    DOES_NOT(warp_barrier);
+}
+
+static void test_grid(void **)
+{
+    RACES(one_place, "byte 28 of 4096 bytes of device memory",
+          "a write of thread (0, 0, 0) of block");
+    RACES(next_block, "4096 bytes of device memory", "a write of", "a read of");
+    RACES(written_at_last, "byte 0 of 4096 bytes of device memory",
+          "thread (63, 0, 0) of block (2");
+    RACES(within_global_no_barrier, "4096 bytes of device memory");
+    DOES_NOT(in_place);
+    DOES_NOT(within_global);
+}
+
+static void test_atomics(void **)
+{
+    RACES(counted_and_read, "byte 0 of 4096", "an atomic of", "a read of");
+    RACES(unpublished, "4096 bytes of device memory");
+    RACES(unseen, "4096 bytes of device memory");
+    RACES(written_after_the_fence, "4096 bytes of device memory");
+    DOES_NOT(counted);
+    DOES_NOT(published);
+    DOES_NOT(published_by_all);
+}
+
+static void test_copies(void **)
+{
+    RACES(copy_without_barrier, "cp.async of thread", "with nothing between that orders them");
+    RACES(copy_not_waited, "cp.async of thread", "which has not been waited for");
+    RACES(copy_of_its_own, "which has not been waited for");
+    RACES(copy_waited_by_another, "cp.async of thread (0, 0, 0)", "which has not been waited for");
+    RACES(copy_over_readers, "cp.async of thread", "a read of thread");
+    RACES(copy_twice, "byte 0 of dynamic shared memory", "cp.async of thread (0, 0, 0)");
+    RACES(copy_of_what_changes, "device memory", "thread (40, 0, 0)", "cp.async of thread (0, 0");
+    DOES_NOT(copy_waited);
+    DOES_NOT(copy_stages);
+}
+
+static void test_matrices(void **)
+{
+    RACES(matrix_not_synced, "a read of thread", "a write of thread");
+    RACES(matrix_not_synced_trans, "a read of thread", "a write of thread");
+    RACES(matrix_overwritten, "a read of thread", "a write of thread");
+    DOES_NOT(matrix_synced);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_block),  cmocka_unit_test(test_warp),
+        cmocka_unit_test(test_grid),   cmocka_unit_test(test_atomics),
+        cmocka_unit_test(test_copies), cmocka_unit_test(test_matrices),
+    };
+    return cmocka_run_group_tests(tests, nullptr, nullptr);
+}
