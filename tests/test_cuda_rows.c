@@ -77,17 +77,21 @@ static void test_loss_seeds(void **state)
 
 /* ------------------------------------------------------------------------------ few rows */
 
+enum { MOST_AT_ONCE = 6 };
+
 typedef struct ProductCase {
-    Array y, x, w;
-    int R, K, N;
-    bool transposed, add;
+    Array y[MOST_AT_ONCE], x, w[MOST_AT_ONCE];
+    int N[MOST_AT_ONCE], n, R, K;
+    bool transposed, add, copy;
 } ProductCase;
 
-static void product_call(int i, const void *arguments)
+static void products_call(int i, const void *arguments)
 {
     const ProductCase *c = arguments;
-    machine[i]->ops->rows_product(machine[i], c->y.p[i], c->x.p[i], c->w.p[i], c->transposed, c->R,
-                                  c->K, c->N, c->add);
+    RowsProduct p[MOST_AT_ONCE];
+    for (int k = 0; k < c->n; k++)
+        p[k] = (RowsProduct){c->y[k].p[i], c->x.p[i], c->w[k].p[i], c->N[k]};
+    machine[i]->ops->rows_products(machine[i], p, c->n, c->transposed, c->R, c->K, c->add);
 }
 
 /* What bfloat16 holds as it is, so that a copy changes no result. */
@@ -96,7 +100,41 @@ static void bf16_values(Array *a)
     for (size_t i = 0; i < a->n; i++) a->p[CPU][i] = a->p[GPU][i] = (real)(drawn(255) - 127) / 64;
 }
 
-static void test_rows_product(void **state)
+/* Copies of some of the matrices; the GPU's array itself is spoiled, as the copy is to be read. */
+static bool keep_copy(Array *w)
+{
+    bool kept = true;
+    bf16_values(w);
+    for (int i = 0; i < MACHINES; i++) bf16_copy_keep(machine[i], w->p[i], w->n);
+    both_wait();
+    for (int i = 0; i < MACHINES; i++) kept = kept && bf16_copy_find(machine[i], w->p[i], w->n);
+    if (kept) memset(w->p[GPU], 0xff, w->n * sizeof(real));
+    return kept;
+}
+
+static void drop_copy(Array *w)
+{
+    memcpy(w->p[GPU], w->p[CPU], w->n * sizeof(real));
+    for (int i = 0; i < MACHINES; i++) bf16_copy_drop(machine[i], w->p[i]);
+}
+
+static void products_once(ProductCase c, int o, bool copies)
+{
+    bool kept[MOST_AT_ONCE] = {false};
+    c.x = array((size_t)(c.R * c.K), coin() ? o : 0);
+    for (int k = 0; k < c.n; k++) {
+        c.y[k] = array((size_t)(c.R * c.N[k]), coin() ? o : 0);
+        c.w[k] = array((size_t)c.K * (size_t)c.N[k], o);
+        if (copies && drawn(8) > 0) kept[k] = keep_copy(&c.w[k]);
+    }
+    on_both(products_call, &c);
+    both_wait();
+    for (int k = 0; k < c.n; k++)
+        if (kept[k]) drop_copy(&c.w[k]);
+    expect_same("rows_products", 10 * CLOSE);
+}
+
+static void test_rows_products(void **state)
 {
     (void)state;
     const int sizes[] = {1, 3, 4, 16, 20, 64, 130, 257, 768, 2052};
@@ -104,26 +142,10 @@ static void test_rows_product(void **state)
         int o = coin() ? 0 : drawn(4);
         ProductCase c = {.R = 1 + drawn(coin() ? 1 : 18), .transposed = coin(), .add = coin()};
         c.K = sizes[drawn(ARRAY_LEN(sizes))];
-        c.N = sizes[drawn(ARRAY_LEN(sizes))];
-        if (drawn(10) == 0) c.N = 5000;
-        c.y = array((size_t)(c.R * c.N), coin() ? o : 0);
-        c.x = array((size_t)(c.R * c.K), coin() ? o : 0);
-        c.w = array((size_t)c.K * (size_t)c.N, o);
-        bool copy = coin();
-        if (copy) bf16_values(&c.w);
-        for (int i = 0; i < MACHINES && copy; i++) bf16_copy_keep(machine[i], c.w.p[i], c.w.n);
-        if (copy) { /* the copy is read, the array is not */
-            both_wait();
-            bool kept = true;
-            for (int i = 0; i < MACHINES; i++)
-                kept = kept && bf16_copy_find(machine[i], c.w.p[i], c.w.n);
-            if (kept) memset(c.w.p[GPU], 0xff, c.w.n * sizeof(real));
-        }
-        on_both(product_call, &c);
-        both_wait();
-        if (copy) memcpy(c.w.p[GPU], c.w.p[CPU], c.w.n * sizeof(real));
-        for (int i = 0; i < MACHINES && copy; i++) bf16_copy_drop(machine[i], c.w.p[i]);
-        expect_same("rows_product", 10 * CLOSE);
+        c.n = coin() ? 1 : 1 + drawn(MOST_AT_ONCE);
+        for (int k = 0; k < c.n; k++) c.N[k] = sizes[drawn(ARRAY_LEN(sizes) - (c.n > 1))];
+        if (drawn(10) == 0) c.N[0] = 5000;
+        products_once(c, o, coin());
     }
 }
 
@@ -286,7 +308,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cross_entropy), cmocka_unit_test(test_loss_seeds),
-        cmocka_unit_test(test_rows_product),  cmocka_unit_test(test_inner_sgd),
+        cmocka_unit_test(test_rows_products), cmocka_unit_test(test_inner_sgd),
         cmocka_unit_test(test_adamw),         cmocka_unit_test(test_clip),
         cmocka_unit_test(test_same_bits),     cmocka_unit_test(test_peak),
     };

@@ -65,19 +65,39 @@ static void norm_back(const BlockPass *p, Dual dx, bool add, Dual dy, Dual x, Pa
                                          (int)c->hidden_size, c->rms_norm_eps);
 }
 
-static Dual linear(const BlockPass *p, Dual to, Dual x, ParamId id, int K, int N)
+/* A product of x with a weight into `to`. */
+static Linear linear_of(const BlockPass *p, Dual to, Dual x, ParamId id, int N)
 {
     Param w = weight_of(p->w, id, p->layer);
-    Dual y = dual_when(to, x.t || w.t);
-    linear_forward(backend_of(p), y, x, w, p->span->B, p->span->M, K, N);
-    return y;
+    return (Linear){dual_when(to, x.t || w.t), w, N};
 }
 
-static void linear_back(const BlockPass *p, Dual dx, bool add, Dual dy, Dual x, ParamId id, int K,
-                        int N)
+static void linears(const BlockPass *p, const Linear *l, int n, Dual x, int K)
 {
-    linear_backward(backend_of(p), dx, add, grad_of(p->g, id, p->layer), dy, x,
-                    weight_of(p->w, id, p->layer), p->span->B, p->span->M, K, N);
+    linears_forward(backend_of(p), l, n, x, p->span->B, p->span->M, K);
+}
+
+static Dual linear(const BlockPass *p, Dual to, Dual x, ParamId id, int K, int N)
+{
+    Linear l = linear_of(p, to, x, id, N);
+    linears(p, &l, 1, x, K);
+    return l.y;
+}
+
+static LinearGrad linear_grad_of(const BlockPass *p, Dual dy, ParamId id, int N)
+{
+    return (LinearGrad){dy, weight_of(p->w, id, p->layer), grad_of(p->g, id, p->layer), N};
+}
+
+static void linears_back(const BlockPass *p, Dual dx, const LinearGrad *l, int n, Dual x, int K)
+{
+    linears_backward(backend_of(p), dx, false, l, n, x, p->span->B, p->span->M, K);
+}
+
+static void linear_back(const BlockPass *p, Dual dx, Dual dy, Dual x, ParamId id, int K, int N)
+{
+    LinearGrad l = linear_grad_of(p, dy, id, N);
+    linears_back(p, dx, &l, 1, x, K);
 }
 
 /* x + post(f) into `to`; the mirror image returns the gradient of f. */
@@ -201,17 +221,14 @@ static Dual keys(const BlockPass *p, const BlockActs *acts)
     return k;
 }
 
-static void keys_and_values(const BlockPass *p, BlockActs *acts, Dual n)
+/* What a pass leaves of its rows' keys and values: in the window, and their tangents besides. */
+static void keys_and_values(const BlockPass *p, BlockActs *acts)
 {
-    int C = (int)config_of(p)->hidden_size;
     size_t own = span_step(p);
-    acts->act[A_K_RAW] = linear(p, acts->room[A_K_RAW], n, P_WK, C, C);
     Dual k = keys(p, acts);
     acts->act[A_K].t = k.t ? acts->room[A_K].t : NULL;
     if (k.t) rotate(p, acts->act[A_K].t, own, k.t, own, 1);
-    real *values = acts->room[A_V].v ? acts->room[A_V].v : p->scratch->c[1].v;
-    Dual v = acts->act[A_V] = linear(p, (Dual){values, acts->room[A_V].t}, n, P_WV, C, C);
-    put_rows(p, p->kv->v, v.v);
+    put_rows(p, p->kv->v, acts->act[A_V].v);
 }
 
 static Dual queries(const BlockPass *p, BlockActs *acts)
@@ -223,14 +240,25 @@ static Dual queries(const BlockPass *p, BlockActs *acts)
     return y;
 }
 
+static void projections(const BlockPass *p, BlockActs *acts, Dual n)
+{
+    int C = (int)config_of(p)->hidden_size;
+    Dual v = {acts->room[A_V].v ? acts->room[A_V].v : p->scratch->c[2].v, acts->room[A_V].t};
+    Linear l[] = {linear_of(p, acts->room[A_Q_RAW], n, P_WQ, C),
+                  linear_of(p, acts->room[A_K_RAW], n, P_WK, C), linear_of(p, v, n, P_WV, C)};
+    linears(p, l, ARRAY_LEN(l), n, C);
+    acts->act[A_Q_RAW] = l[0].y;
+    acts->act[A_K_RAW] = l[1].y;
+    acts->act[A_V] = l[2].y;
+}
+
 static Dual attention_part(const BlockPass *p, BlockActs *acts, Dual x)
 {
     const ModelConfig *c = config_of(p);
     int C = (int)c->hidden_size, H = (int)c->num_attention_heads;
     Backend *be = backend_of(p);
-    Dual n = enter(p, x, P_SEQ_NORM);
-    keys_and_values(p, acts, n);
-    acts->act[A_Q_RAW] = linear(p, acts->room[A_Q_RAW], n, P_WQ, C, C);
+    projections(p, acts, enter(p, x, P_SEQ_NORM));
+    keys_and_values(p, acts);
     Dual q = queries(p, acts);
     Window w = window_of(p, acts);
     acts->act[A_ATTENDED] = dual_when(acts->room[A_ATTENDED], q.t || w.kt || w.vt);
@@ -263,7 +291,7 @@ static void attention_part_back(const BlockPass *p, BlockActs *acts, Dual dx, Du
     Dual d_proj = residual_back(p, dx, acts->act[A_PROJECTED], P_SEQ_POST_NORM);
     Dual d_att = like(s->c[2], dx), dq = like(s->c[3], dx);
     Dual dk = like(s->c[4], dx), dv = like(s->c[5], dx);
-    linear_back(p, d_att, false, d_proj, acts->act[A_ATTENDED], P_WO, C, C);
+    linear_back(p, d_att, d_proj, acts->act[A_ATTENDED], P_WO, C, C);
     Window w = window_of(p, acts);
     WindowGrad g = {p->kv->dk, p->kv->dv, p->kv->grad_step, p->kv->grad_shift, dk.v, dv.v};
     be->ops->attention_backward(be, dq, &g, d_att, acts->act[A_ATTENDED], acts->lse, acts->act[A_Q],
@@ -274,9 +302,9 @@ static void attention_part_back(const BlockPass *p, BlockActs *acts, Dual dx, Du
     dq = head_norm_back(p, dq, acts->act[A_Q_RAW], P_Q_NORM);
     dk = head_norm_back(p, dk, acts->act[A_K_RAW], P_K_NORM);
     Dual n = enter(p, x, P_SEQ_NORM), dn = like(s->c[2], dx);
-    linear_back(p, dn, false, dq, n, P_WQ, C, C);
-    linear_back(p, dn, true, dk, n, P_WK, C, C);
-    linear_back(p, dn, true, dv, n, P_WV, C, C);
+    LinearGrad l[] = {linear_grad_of(p, dq, P_WQ, C), linear_grad_of(p, dk, P_WK, C),
+                      linear_grad_of(p, dv, P_WV, C)};
+    linears_back(p, dn, l, ARRAY_LEN(l), n, C);
     enter_back(p, below, dn, x, P_SEQ_NORM);
 }
 
@@ -298,8 +326,11 @@ static void mlp_inputs(const BlockPass *p, BlockActs *acts, const MlpNames *m, D
 {
     int C = (int)config_of(p)->hidden_size, F = (int)config_of(p)->intermediate_size;
     Dual n = enter(p, x, m->pre);
-    acts->act[m->h1] = linear(p, acts->room[m->h1], n, m->w1, C, F);
-    acts->act[m->h3] = linear(p, acts->room[m->h3], n, m->w3, C, F);
+    Linear l[] = {linear_of(p, acts->room[m->h1], n, m->w1, F),
+                  linear_of(p, acts->room[m->h3], n, m->w3, F)};
+    linears(p, l, ARRAY_LEN(l), n, C);
+    acts->act[m->h1] = l[0].y;
+    acts->act[m->h3] = l[1].y;
 }
 
 static Dual mlp_hidden(const BlockPass *p, const BlockActs *acts, const MlpNames *m)
@@ -335,13 +366,13 @@ static void mlp_part_back(const BlockPass *p, BlockActs *acts, const MlpNames *m
     Dual h1 = acts->act[m->h1], h3 = acts->act[m->h3], hidden = mlp_hidden(p, acts, m);
     Dual df = residual_back(p, dx, acts->act[m->f], m->post);
     Dual dh1 = like(s->f[1], dx), dh3 = like(s->f[2], dx);
-    linear_back(p, dh3, false, df, hidden, m->w2, F, C);
+    linear_back(p, dh3, df, hidden, m->w2, F, C);
     be->ops->swiglu_backward(be, dh1, dh3, dh3, h1, h3, wide);
     Dual n = enter(p, x, m->pre), dn = like(s->c[2], dx);
     Param pre = grad_of(p->g, m->pre, p->layer);
     if (!below.v && !pre.v && !weight_of(p->w, m->pre, p->layer).t) dn.v = NULL;
-    linear_back(p, dn, false, dh1, n, m->w1, C, F);
-    linear_back(p, dn, true, dh3, n, m->w3, C, F);
+    LinearGrad l[] = {linear_grad_of(p, dh1, m->w1, F), linear_grad_of(p, dh3, m->w3, F)};
+    linears_back(p, dn, l, ARRAY_LEN(l), n, C);
     enter_back(p, below, dn, x, m->pre);
 }
 

@@ -65,6 +65,14 @@ typedef struct WindowGrad {
     real *own_dk, *own_dv; /* (B, M, C) value slot: the span's own rows, written; or NULL */
 } WindowGrad;
 
+/* One of the products that rows_products makes at once. */
+typedef struct RowsProduct {
+    real *y;
+    const real *x, *w;
+    int N;
+} RowsProduct;
+enum { MOST_PRODUCTS = 24 }; /* at once */
+
 typedef struct AdamWStep {
     double lr, b1, b2, eps, weight_decay;
     double correction1, correction2; /* 1 - b^t */
