@@ -80,18 +80,29 @@ static void test_loss_seeds(void **state)
 enum { MOST_AT_ONCE = 6 };
 
 typedef struct ProductCase {
-    Array y[MOST_AT_ONCE], x, w[MOST_AT_ONCE];
+    Array y[MOST_AT_ONCE], x, w[MOST_AT_ONCE], norm, normed, gated;
     int N[MOST_AT_ONCE], n, R, K;
-    bool transposed, add, copy;
+    bool transposed, add;
 } ProductCase;
+
+static int gated_product(int n) /* by the one behind it */
+{
+    return (n - 1) / 2;
+}
 
 static void products_call(int i, const void *arguments)
 {
     const ProductCase *c = arguments;
     RowsProduct p[MOST_AT_ONCE];
     for (int k = 0; k < c->n; k++)
-        p[k] = (RowsProduct){c->y[k].p[i], c->x.p[i], c->w[k].p[i], c->N[k]};
-    machine[i]->ops->rows_products(machine[i], p, c->n, c->transposed, c->R, c->K, c->add);
+        p[k] = (RowsProduct){.y = c->y[k].p[i],
+                             .x = c->x.p[i],
+                             .w = c->w[k].p[i],
+                             .N = c->N[k],
+                             .norm = c->norm.p[i],
+                             .normed = c->normed.p[i]};
+    p[gated_product(c->n)].gated = c->gated.p[i];
+    machine[i]->ops->rows_products(machine[i], p, c->n, c->transposed, c->R, c->K, c->add, 0.01);
 }
 
 /* What bfloat16 holds as it is, so that a copy changes no result. */
@@ -100,16 +111,16 @@ static void bf16_values(Array *a)
     for (size_t i = 0; i < a->n; i++) a->p[CPU][i] = a->p[GPU][i] = (real)(drawn(255) - 127) / 64;
 }
 
-/* Copies of some of the matrices; the GPU's array itself is spoiled, as the copy is to be read. */
-static bool keep_copy(Array *w)
+/* A copy; the GPU's array itself is spoiled where the copy is to be read. */
+static bool keep_copy(Array *w, bool read)
 {
-    bool kept = true;
+    bool kept = read;
     bf16_values(w);
     for (int i = 0; i < MACHINES; i++) bf16_copy_keep(machine[i], w->p[i], w->n);
     both_wait();
     for (int i = 0; i < MACHINES; i++) kept = kept && bf16_copy_find(machine[i], w->p[i], w->n);
     if (kept) memset(w->p[GPU], 0xff, w->n * sizeof(real));
-    return kept;
+    return true;
 }
 
 static void drop_copy(Array *w)
@@ -118,19 +129,21 @@ static void drop_copy(Array *w)
     for (int i = 0; i < MACHINES; i++) bf16_copy_drop(machine[i], w->p[i]);
 }
 
-static void products_once(ProductCase c, int o, bool copies)
+/* copies: of how many matrices; they are read if all have one. */
+static void products_once(ProductCase c, int o, int copies)
 {
     bool kept[MOST_AT_ONCE] = {false};
     c.x = array((size_t)(c.R * c.K), coin() ? o : 0);
     for (int k = 0; k < c.n; k++) {
         c.y[k] = array((size_t)(c.R * c.N[k]), coin() ? o : 0);
         c.w[k] = array((size_t)c.K * (size_t)c.N[k], o);
-        if (copies && drawn(8) > 0) kept[k] = keep_copy(&c.w[k]);
+        if (k < copies) kept[k] = keep_copy(&c.w[k], copies >= c.n);
     }
     on_both(products_call, &c);
     both_wait();
     for (int k = 0; k < c.n; k++)
         if (kept[k]) drop_copy(&c.w[k]);
+    if (c.normed.n) memcpy(c.normed.p[GPU], c.normed.p[CPU], c.normed.n * sizeof(real));
     expect_same("rows_products", 10 * CLOSE);
 }
 
@@ -145,7 +158,15 @@ static void test_rows_products(void **state)
         c.n = coin() ? 1 : 1 + drawn(MOST_AT_ONCE);
         for (int k = 0; k < c.n; k++) c.N[k] = sizes[drawn(ARRAY_LEN(sizes) - (c.n > 1))];
         if (drawn(10) == 0) c.N[0] = 5000;
-        products_once(c, o, coin());
+        bool plain = c.transposed || c.add;
+        c.norm = maybe(!plain && coin(), (size_t)c.K, coin() ? o : 0);
+        if (c.norm.n) c.normed = array((size_t)(c.R * c.K), 0);
+        int gate = gated_product(c.n);
+        if (!plain && c.n > 1 && coin()) {
+            c.N[gate + 1] = c.N[gate];
+            c.gated = array((size_t)(c.R * c.N[gate]), coin() ? o : 0);
+        }
+        products_once(c, o, coin() ? 0 : drawn(c.n + 1) * 2);
     }
 }
 

@@ -65,22 +65,33 @@ static void norm_back(const BlockPass *p, Dual dx, bool add, Dual dy, Dual x, Pa
                                          (int)c->hidden_size, c->rms_norm_eps);
 }
 
-/* A product of x with a weight into `to`. */
-static Linear linear_of(const BlockPass *p, Dual to, Dual x, ParamId id, int N)
+/* As enter, for products to do it. */
+static Input input_of(const BlockPass *p, Dual x, ParamId pre)
 {
-    Param w = weight_of(p->w, id, p->layer);
-    return (Linear){dual_when(to, x.t || w.t), w, N};
+    Input in = {.x = x, .eps = config_of(p)->rms_norm_eps};
+    if (!config_of(p)->pre_norm) return in;
+    in.norm = weight_of(p->w, pre, p->layer);
+    in.normed = dual_when(p->scratch->c[0], x.t || in.norm.t);
+    return in;
 }
 
-static void linears(const BlockPass *p, const Linear *l, int n, Dual x, int K)
+/* A product with a weight into `to`. */
+static Linear linear_of(const BlockPass *p, Dual to, const Input *in, ParamId id, int N)
 {
-    linears_forward(backend_of(p), l, n, x, p->span->B, p->span->M, K);
+    Param w = weight_of(p->w, id, p->layer);
+    return (Linear){dual_when(to, in->x.t || in->norm.t || w.t), w, N};
+}
+
+static void linears(const BlockPass *p, const Linear *l, int n, const Input *in, Dual gated, int K)
+{
+    linears_forward(backend_of(p), l, n, in, gated, p->span->B, p->span->M, K);
 }
 
 static Dual linear(const BlockPass *p, Dual to, Dual x, ParamId id, int K, int N)
 {
-    Linear l = linear_of(p, to, x, id, N);
-    linears(p, &l, 1, x, K);
+    Input in = {.x = x};
+    Linear l = linear_of(p, to, &in, id, N);
+    linears(p, &l, 1, &in, (Dual){0}, K);
     return l.y;
 }
 
@@ -240,13 +251,14 @@ static Dual queries(const BlockPass *p, BlockActs *acts)
     return y;
 }
 
-static void projections(const BlockPass *p, BlockActs *acts, Dual n)
+static void projections(const BlockPass *p, BlockActs *acts, Dual x)
 {
     int C = (int)config_of(p)->hidden_size;
+    Input in = input_of(p, x, P_SEQ_NORM);
     Dual v = {acts->room[A_V].v ? acts->room[A_V].v : p->scratch->c[2].v, acts->room[A_V].t};
-    Linear l[] = {linear_of(p, acts->room[A_Q_RAW], n, P_WQ, C),
-                  linear_of(p, acts->room[A_K_RAW], n, P_WK, C), linear_of(p, v, n, P_WV, C)};
-    linears(p, l, ARRAY_LEN(l), n, C);
+    Linear l[] = {linear_of(p, acts->room[A_Q_RAW], &in, P_WQ, C),
+                  linear_of(p, acts->room[A_K_RAW], &in, P_WK, C), linear_of(p, v, &in, P_WV, C)};
+    linears(p, l, ARRAY_LEN(l), &in, (Dual){0}, C);
     acts->act[A_Q_RAW] = l[0].y;
     acts->act[A_K_RAW] = l[1].y;
     acts->act[A_V] = l[2].y;
@@ -257,7 +269,7 @@ static Dual attention_part(const BlockPass *p, BlockActs *acts, Dual x)
     const ModelConfig *c = config_of(p);
     int C = (int)c->hidden_size, H = (int)c->num_attention_heads;
     Backend *be = backend_of(p);
-    projections(p, acts, enter(p, x, P_SEQ_NORM));
+    projections(p, acts, x);
     keys_and_values(p, acts);
     Dual q = queries(p, acts);
     Window w = window_of(p, acts);
@@ -322,37 +334,43 @@ static const MlpNames prime_mlp = {P_PRIME_NORM,      P_PRIME_W1,  P_PRIME_W2, P
 static const MlpNames plain_mlp = {P_FFN_NORM,   P_W1, P_W2, P_W3, P_FFN_POST_NORM,
                                    A_POST_PRIME, A_H1, A_H3, A_F,  A_OUT};
 
-static void mlp_inputs(const BlockPass *p, BlockActs *acts, const MlpNames *m, Dual x)
+static Dual hidden_of(const BlockPass *p, Dual h1, Dual h3)
+{
+    return dual_when(p->scratch->f[0], h1.t || h3.t);
+}
+
+/* h1, h3 and, if it is wanted, what mlp_hidden makes of them. */
+static Dual mlp_inputs(const BlockPass *p, BlockActs *acts, const MlpNames *m, Dual x, bool hidden)
 {
     int C = (int)config_of(p)->hidden_size, F = (int)config_of(p)->intermediate_size;
-    Dual n = enter(p, x, m->pre);
-    Linear l[] = {linear_of(p, acts->room[m->h1], n, m->w1, F),
-                  linear_of(p, acts->room[m->h3], n, m->w3, F)};
-    linears(p, l, ARRAY_LEN(l), n, C);
+    Input in = input_of(p, x, m->pre);
+    Linear l[] = {linear_of(p, acts->room[m->h1], &in, m->w1, F),
+                  linear_of(p, acts->room[m->h3], &in, m->w3, F)};
+    Dual gated = hidden ? hidden_of(p, l[0].y, l[1].y) : (Dual){0};
+    linears(p, l, ARRAY_LEN(l), &in, gated, C);
     acts->act[m->h1] = l[0].y;
     acts->act[m->h3] = l[1].y;
+    return gated;
 }
 
 static Dual mlp_hidden(const BlockPass *p, const BlockActs *acts, const MlpNames *m)
 {
     Backend *be = backend_of(p);
-    Dual h1 = acts->act[m->h1], h3 = acts->act[m->h3];
-    Dual hidden = dual_when(p->scratch->f[0], h1.t || h3.t);
+    Dual h1 = acts->act[m->h1], h3 = acts->act[m->h3], hidden = hidden_of(p, h1, h3);
     size_t rows = (size_t)p->span->B * (size_t)p->span->M;
     be->ops->swiglu_forward(be, hidden, h1, h3, rows * (size_t)config_of(p)->intermediate_size);
     return hidden;
 }
 
-static void mlp_output(const BlockPass *p, BlockActs *acts, const MlpNames *m)
+static void mlp_output(const BlockPass *p, BlockActs *acts, const MlpNames *m, Dual hidden)
 {
     int C = (int)config_of(p)->hidden_size, F = (int)config_of(p)->intermediate_size;
-    acts->act[m->f] = linear(p, acts->room[m->f], mlp_hidden(p, acts, m), m->w2, F, C);
+    acts->act[m->f] = linear(p, acts->room[m->f], hidden, m->w2, F, C);
 }
 
 static Dual mlp_part(const BlockPass *p, BlockActs *acts, const MlpNames *m, Dual x)
 {
-    mlp_inputs(p, acts, m, x);
-    mlp_output(p, acts, m);
+    mlp_output(p, acts, m, mlp_inputs(p, acts, m, x, true));
     return residual(p, acts->room[m->out], x, acts->act[m->f], m->post);
 }
 
@@ -431,8 +449,9 @@ static void attention_again(const BlockPass *p, BlockActs *acts, Dual x)
 static void mlp_again(const BlockPass *p, BlockActs *acts, const MlpNames *m, Dual x)
 {
     bool sum = acts->again & act_bit(m->out);
-    if (acts->again & act_bit(m->h1)) mlp_inputs(p, acts, m, x);
-    if ((acts->again & act_bit(m->f)) && (sum || config_of(p)->post_norm)) mlp_output(p, acts, m);
+    if (acts->again & act_bit(m->h1)) mlp_inputs(p, acts, m, x, false);
+    if ((acts->again & act_bit(m->f)) && (sum || config_of(p)->post_norm))
+        mlp_output(p, acts, m, mlp_hidden(p, acts, m));
     if (sum) residual(p, acts->room[m->out], x, acts->act[m->f], m->post);
 }
 

@@ -67,9 +67,12 @@ typedef struct WindowGrad {
 
 /* One of the products that rows_products makes at once. */
 typedef struct RowsProduct {
-    real *y;
-    const real *x, *w;
+    real *y;           /* (R, N) */
+    const real *x, *w; /* (R, K), and (K, N), or (N, K) when transposed */
     int N;
+    const real *norm; /* (K): x is normed with it first, as in rmsnorm.c; or NULL */
+    real *normed;     /* (R, K): a room for that */
+    real *gated;      /* (R, N): silu(y) times the next product's y, as in swiglu.c; or NULL */
 } RowsProduct;
 enum { MOST_PRODUCTS = 24 }; /* at once */
 

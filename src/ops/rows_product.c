@@ -260,8 +260,21 @@ static bool place_sums(Backend *be, Call *c)
     return used > 0;
 }
 
+/* The rows that a product is of: x, or its norm, which products of one x share. */
+static const real *input_of(Backend *be, const RowsProduct *p, int k, int R, int K, double eps)
+{
+    const RowsProduct *one = &p[k], *last = k > 0 ? one - 1 : NULL;
+    if (!one->norm) return one->x;
+    if (last && last->x == one->x && last->norm == one->norm && last->normed == one->normed)
+        return one->normed;
+    KERNEL(rmsnorm_forward)
+    (be, (Dual){.v = one->normed}, (Dual){.v = (real *)one->x}, (Param){.v = (real *)one->norm}, 1,
+     R, K, eps);
+    return one->normed;
+}
+
 void KERNEL(rows_products)(Backend *be, const RowsProduct *p, int n, bool transposed, int R, int K,
-                           bool add)
+                           bool add, double eps)
 {
     CHECK(n <= MOST_PRODUCTS, "%d products at once", n);
     Call c = {.n = n, .transposed = transposed};
@@ -271,7 +284,7 @@ void KERNEL(rows_products)(Backend *be, const RowsProduct *p, int n, bool transp
     for (int k = 0; k < n; k++) {
         size_t size = (size_t)K * (size_t)p[k].N;
         c.p[k] = (Product){.y = p[k].y,
-                           .x = p[k].x,
+                           .x = input_of(be, p, k, R, K, eps),
                            .w = p[k].w,
                            .half = bf16_copy_find(be, p[k].w, size),
                            .R = R,
@@ -282,4 +295,8 @@ void KERNEL(rows_products)(Backend *be, const RowsProduct *p, int n, bool transp
                            .shared = c.parts > 1 && size >= SHARED_ELEMENTS};
     }
     run(&c, place_sums(be, &c));
+    for (int k = 0; k < n; k++)
+        if (p[k].gated) KERNEL(swiglu_forward)
+    (be, (Dual){.v = p[k].gated}, (Dual){.v = p[k].y}, (Dual){.v = p[k + 1].y},
+     (size_t)R * (size_t)p[k].N);
 }

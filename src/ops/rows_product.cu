@@ -19,10 +19,13 @@ extern "C" {
 /* Rows of x at a time; outputs of a warp; outputs of a block and packs in flight for W (K, N). */
 enum { MOST_ROWS = 8, SIDE = 4, COLUMNS = 16, FLIGHT = 4 };
 
+/* Or two of one input, whose outputs make a third: a block then has the same columns of both. */
 template <typename T> struct Product {
-    real *y;
+    real *y, *y2;
     const real *x;
-    const T *w;
+    const T *w, *w2; /* w2: NULL, or of the second */
+    const real *norm;
+    real *gated;
     int N, end; /* the block after its last one */
 };
 
@@ -30,6 +33,7 @@ template <typename T> struct Products {
     Product<T> p[MOST_PRODUCTS];
     int n, R, K;
     bool add;
+    real eps;
 };
 
 /* A block's product, and which of that product's blocks it is. */
@@ -134,61 +138,100 @@ template <typename T, int W, int ROWS> static void dots(Backend *be, Products<T>
 
 /* Threads of a block: more rows of x want more registers. */
 template <int ROWS> struct Threads {
-    enum { most = ROWS == 1 ? 1024 : 512, least = 256 };
+    enum { most = ROWS == 1 ? 1024 : 512, least = 256, warps = most / WARP };
 };
 
-/* Sums of a warp's threads that have the same columns. */
-template <int LANES> __device__ inline real column_sum(real x)
+/* What the warps of a block have summed: outputs, of a second matrix too, and squares of x. */
+template <int ROWS> struct ColumnSums {
+    real y[Threads<ROWS>::warps][ROWS][2 * COLUMNS], square[Threads<ROWS>::warps][ROWS];
+};
+
+/* Sums of a warp's threads that have the same columns, `lanes` of them side by side. */
+__device__ inline real column_sum(real x, int lanes)
 {
-    for (int lane = LANES; lane < WARP; lane *= 2) x += __shfl_xor_sync(FULL_WARP, x, lane);
+    for (int lane = lanes; lane < WARP; lane *= 2) x += __shfl_xor_sync(FULL_WARP, x, lane);
     return x;
+}
+
+template <typename S> __device__ inline real over_warps(const S &of_warp)
+{
+    real sum = 0;
+    for (int warp = 0; warp < (int)blockDim.x / WARP; warp++) sum += of_warp(warp);
+    return sum;
+}
+
+/* Row r of the block's outputs. Its norm is a factor of all: y = sum_k x_k r g_k W_kn. */
+template <typename T, int ROWS>
+__device__ inline void put_column(const Products<T> &all, const Product<T> &p,
+                                  const ColumnSums<ROWS> &sums, int r, int column, int n)
+{
+    real y = over_warps([&](int warp) { return sums.y[warp][r][column]; });
+    real scale = 1;
+    if (p.norm) {
+        real squares = over_warps([&](int warp) { return sums.square[warp][r]; });
+        scale = 1 / sqrt_of(squares / (real)all.K + all.eps);
+    }
+    if (!p.w2) {
+        put_output(all, p, r, n, scale * y);
+        return;
+    }
+    if (r >= all.R || n >= p.N) return;
+    real y2 = scale * over_warps([&](int warp) { return sums.y[warp][r][COLUMNS + column]; });
+    size_t at = (size_t)r * (size_t)p.N + (size_t)n;
+    y *= scale;
+    p.y[at] = y;
+    p.y2[at] = y2;
+    p.gated[at] = y / (1 + exp_of(-y)) * y2;
 }
 
 template <typename T, int W, int ROWS>
 static __global__ void __launch_bounds__(Threads<ROWS>::most, 1)
     columns_kernel(const __grid_constant__ Products<T> all)
 {
-    enum { LANES = COLUMNS / W };
-    __shared__ real sums[Threads<ROWS>::most / WARP][ROWS][COLUMNS];
+    __shared__ ColumnSums<ROWS> sums;
     auto [p, block] = place_of(all);
-    int lane = (int)threadIdx.x % LANES, first = (int)threadIdx.x / LANES, K = all.K;
-    int step = (int)blockDim.x / LANES, n = block * COLUMNS + lane * W;
-    real sum[ROWS][W] = {{0}};
+    int lanes = COLUMNS / W * (p.w2 ? 2 : 1), lane = (int)threadIdx.x % lanes, K = all.K;
+    int first = (int)threadIdx.x / lanes, step = (int)blockDim.x / lanes;
+    int n = block * COLUMNS + lane * W % COLUMNS;
+    const T *weight = lane * W < COLUMNS ? p.w : p.w2;
+    real sum[ROWS][W] = {{0}}, square[ROWS] = {0};
     for (int k = first; k < K && n < p.N; k += FLIGHT * step) {
         Pack<W> w[FLIGHT];
-        real x[FLIGHT][ROWS];
+        real x[FLIGHT][ROWS], g[FLIGHT];
         for (int i = 0; i < FLIGHT; i++) {
             int row = k + i * step;
-            w[i] =
-                row < K ? load_weight<W>(p.w, (size_t)row * (size_t)p.N + (size_t)n) : zeros<W>();
+            w[i] = row < K ? load_weight<W>(weight, (size_t)row * (size_t)p.N + (size_t)n)
+                           : zeros<W>();
+            g[i] = row < K && p.norm ? p.norm[row] : 1;
             for (int r = 0; r < ROWS; r++)
                 x[i][r] = row < K ? p.x[(size_t)min(r, all.R - 1) * (size_t)K + (size_t)row] : 0;
         }
         for (int i = 0; i < FLIGHT; i++)
-            for (int r = 0; r < ROWS; r++)
-                for (int j = 0; j < W; j++) sum[r][j] += x[i][r] * w[i].at[j];
+            for (int r = 0; r < ROWS; r++) {
+                square[r] += x[i][r] * x[i][r];
+                for (int j = 0; j < W; j++) sum[r][j] += x[i][r] * g[i] * w[i].at[j];
+            }
     }
-    for (int r = 0; r < ROWS; r++)
+    int warp = (int)threadIdx.x / WARP, here = (int)threadIdx.x % WARP;
+    for (int r = 0; r < ROWS; r++) {
+        real squares = column_sum(square[r], lanes);
+        if (here == 0) sums.square[warp][r] = squares;
         for (int j = 0; j < W; j++) {
-            real whole = column_sum<LANES>(sum[r][j]);
-            if (threadIdx.x % WARP < LANES)
-                sums[threadIdx.x / WARP][r][threadIdx.x % WARP * W + (unsigned)j] = whole;
+            real whole = column_sum(sum[r][j], lanes);
+            if (here < lanes) sums.y[warp][r][here * W + j] = whole;
         }
-    __syncthreads();
-    for (int i = (int)threadIdx.x; i < ROWS * COLUMNS; i += (int)blockDim.x) {
-        real whole = 0;
-        for (int warp = 0; warp < (int)blockDim.x / WARP; warp++)
-            whole += sums[warp][i / COLUMNS][i % COLUMNS];
-        put_output(all, p, i / COLUMNS, block * COLUMNS + i % COLUMNS, whole);
     }
+    __syncthreads();
+    for (int i = (int)threadIdx.x; i < ROWS * COLUMNS; i += (int)blockDim.x)
+        put_column(all, p, sums, i / COLUMNS, i % COLUMNS, block * COLUMNS + i % COLUMNS);
 }
 
 template <typename T, int W, int ROWS> static void columns(Backend *be, Products<T> *all)
 {
     unsigned blocks = place_blocks(all, COLUMNS);
-    int most = Threads<ROWS>::most, least = Threads<ROWS>::least;
-    int threads = (int)blocks < 2 * cuda_processors(be) ? most : least;
-    while (threads > WARP && threads / (COLUMNS / W) / 2 >= all->K) threads /= 2;
+    int least = Threads<ROWS>::least, at_once = (int)blocks / cuda_processors(be) + 1;
+    int threads = max_int(Threads<ROWS>::most / at_once / least * least, least);
+    while (threads > WARP && threads / (2 * COLUMNS / W) / 2 >= all->K) threads /= 2;
     launch(be, columns_kernel<T, W, ROWS>, blocks, (unsigned)threads, 0, *all);
 }
 
@@ -218,41 +261,75 @@ template <typename T> static bool in_packs(const Products<T> &all, bool transpos
     bool packs = true;
     for (int i = 0; i < all.n; i++) {
         const Product<T> &p = all.p[i];
-        packs = packs && aligned(p.w);
+        packs = packs && aligned(p.w, p.w2);
         packs = packs && (transposed ? aligned(p.x) && whole_packs(all.K) : whole_packs(p.N));
     }
     return packs;
 }
 
+/* The next rows of x and of what they make. */
+template <typename T> static void go_on(Products<T> *all, size_t rows)
+{
+    for (int i = 0; i < all->n; i++) {
+        Product<T> *p = &all->p[i];
+        size_t out = rows * (size_t)p->N;
+        p->x += rows * (size_t)all->K;
+        p->y += out;
+        if (p->w2) p->y2 += out, p->gated += out;
+    }
+}
+
 template <typename T> static void products(Backend *be, Products<T> all, bool transposed, int R)
 {
     bool packs = in_packs(all, transposed);
-    for (int r = 0; r < R && all.n > 0; r += MOST_ROWS) {
+    for (int r = 0; r < R; r += MOST_ROWS) {
         all.R = min_int(MOST_ROWS, R - r);
         if (packs)
             products_rows<T, WIDE>(be, &all, transposed);
         else
             products_rows<T, 1>(be, &all, transposed);
-        for (int i = 0; i < all.n; i++) {
-            all.p[i].x += (size_t)all.R * (size_t)all.K;
-            all.p[i].y += (size_t)all.R * (size_t)all.p[i].N;
-        }
+        go_on(&all, (size_t)all.R);
     }
 }
 
+static const uint16_t *weight_of(Backend *be, const RowsProduct *p, int K, const uint16_t *)
+{
+    return bf16_copy_find(be, p->w, (size_t)K * (size_t)p->N);
+}
+static const real *weight_of(Backend *, const RowsProduct *p, int, const real *)
+{
+    return p->w;
+}
+
+template <typename T>
+static void products_from(Backend *be, const RowsProduct *p, int n, Products<T> all,
+                          bool transposed, int R)
+{
+    for (int i = 0; i < n; i++) {
+        const T *w = weight_of(be, &p[i], all.K, (const T *)NULL);
+        Product<T> one = {p[i].y, NULL, p[i].x, w, NULL, p[i].norm, p[i].gated, p[i].N, 0};
+        if (p[i].gated) {
+            i++;
+            one.y2 = p[i].y;
+            one.w2 = weight_of(be, &p[i], all.K, (const T *)NULL);
+        }
+        all.p[all.n++] = one;
+    }
+    products(be, all, transposed, R);
+}
+
+/* Copies are read where all of a call's matrices have one. */
 void KERNEL(rows_products)(Backend *be, const RowsProduct *p, int n, bool transposed, int R, int K,
-                           bool add)
+                           bool add, double eps)
 {
     CHECK(n <= MOST_PRODUCTS, "%d products at once", n);
-    Products<uint16_t> halves = {{}, 0, 0, K, add}; /* those whose matrices have copies */
-    Products<real> wholes = {{}, 0, 0, K, add};
+    bool copies = true;
     for (int i = 0; i < n; i++) {
-        const uint16_t *half = bf16_copy_find(be, p[i].w, (size_t)K * (size_t)p[i].N);
-        if (half)
-            halves.p[halves.n++] = {p[i].y, p[i].x, half, p[i].N, 0};
-        else
-            wholes.p[wholes.n++] = {p[i].y, p[i].x, p[i].w, p[i].N, 0};
+        copies = copies && weight_of(be, &p[i], K, (const uint16_t *)NULL);
+        CHECK(!(p[i].norm || p[i].gated) || !(transposed || add), "norms and gates are of x W");
     }
-    products(be, halves, transposed, R);
-    products(be, wholes, transposed, R);
+    if (copies)
+        products_from(be, p, n, Products<uint16_t>{{}, 0, 0, K, add, (real)eps}, transposed, R);
+    else
+        products_from(be, p, n, Products<real>{{}, 0, 0, K, add, (real)eps}, transposed, R);
 }

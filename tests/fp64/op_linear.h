@@ -38,7 +38,8 @@ static void linear_reference(const OpCase *c, real *const *in, real *out)
 static void linear_call(Backend *be, const OpCase *c, Dual y, const Dual *in)
 {
     Param w = param_in(c, in[1], product(1, c->C, c->N));
-    linears_forward(be, &(Linear){y, w, c->N}, 1, in[0], c->B, c->R, c->C);
+    Input x = {.x = in[0]};
+    linears_forward(be, &(Linear){y, w, c->N}, 1, &x, (Dual){0}, c->B, c->R, c->C);
 }
 
 static void linear_back_call(Backend *be, const OpCase *c, const Dual *din, Dual dy, const Dual *in)
@@ -116,6 +117,7 @@ static Param linears_param(const OpCase *c, Dual w, int i)
 static void linears_call(Backend *be, const OpCase *c, Dual y, const Dual *in)
 {
     Linear l[LINEARS];
+    Input x = {.x = in[0]};
     for (int i = 0; i < LINEARS; i++) {
         int N = linears_width(c, i);
         Dual part = linears_part(c, y, i);
@@ -126,7 +128,7 @@ static void linears_call(Backend *be, const OpCase *c, Dual y, const Dual *in)
         }
         l[i] = (Linear){part, w, N};
     }
-    linears_forward(be, l, LINEARS, in[0], c->B, c->R, c->C);
+    linears_forward(be, l, LINEARS, &x, (Dual){0}, c->B, c->R, c->C);
 }
 
 static void linears_back_call(Backend *be, const OpCase *c, const Dual *din, Dual dy,

@@ -11,6 +11,7 @@
 #include "op_attention.h"
 #include "op_check.h"
 #include "op_smooth.h"
+#include "op_sub_layer.h"
 
 static const OpCase table[] = {
     {.op = &op_linear, .B = 1, .R = 1, .C = 1, .N = 1},
@@ -320,7 +321,7 @@ int main(void)
         cmocka_unit_test(test_loss_seeds),   cmocka_unit_test(test_cross_entropy_large),
         cmocka_unit_test(test_add_and_rows), cmocka_unit_test(test_adamw),
         cmocka_unit_test(test_sum_squares),  cmocka_unit_test(test_clip_scale),
-        cmocka_unit_test(test_log_sum_exp),
+        cmocka_unit_test(test_log_sum_exp),  cmocka_unit_test(test_sub_layers),
     };
     Backend *be = open_backend();
     for (int i = 0; i < ARRAY_LEN(tests); i++) ((struct CMUnitTest *)tests)[i].initial_state = be;

@@ -19,8 +19,19 @@ typedef struct Linear {
     int N;
 } Linear;
 enum { MOST_LINEARS = 4 };
-/* n of one input, which is read, or rounded, once for all of them. */
-void linears_forward(Backend *be, const Linear *l, int n, Dual x, int B, int R, int K);
+
+/* What a sub-layer's products are of: x, or its norm. */
+typedef struct Input {
+    Dual x;
+    Param norm;  /* v NULL: x as it is */
+    Dual normed; /* (B, R, K): room for it; t only where x or the norm's weight has a tangent */
+    double eps;
+} Input;
+
+/* n products of one input, which is read, or rounded, once for all of them. gated: silu(y) of the
+ * first times y of the second; v NULL: not wanted. What `normed` holds then is undefined. */
+void linears_forward(Backend *be, const Linear *l, int n, const Input *in, Dual gated, int B, int R,
+                     int K);
 
 typedef struct LinearGrad {
     Dual dy;

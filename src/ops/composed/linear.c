@@ -34,25 +34,33 @@ typedef struct Factor {
     int N;
 } Factor;
 
+static Factor factor_from(const Linear *l)
+{
+    return (Factor){l->y.v, l->w.v, l->w.step, l->w.shift, l->N};
+}
+
 static const real *factor_of(const Factor *f, int b)
 {
     return f->w + (f->shift ? f->shift[b] : (ptrdiff_t)((size_t)b * f->step));
 }
 
-/* All of them in as few calls as hold them. */
+/* All of them in as few calls as hold them. in: what else there is to do, or NULL. */
 static void few_rows(const Rows *r, const Factor *f, int count, const real *x, int K,
-                     bool transposed, bool add)
+                     bool transposed, bool add, const Input *in, real *gated)
 {
+    _Static_assert(MOST_PRODUCTS % 2 == 0 && MOST_PRODUCTS % 3 == 0, "a sequence's go together");
     RowsProduct p[MOST_PRODUCTS];
+    Factor norm = {.w = in ? in->norm.v : NULL};
+    if (norm.w) norm.step = in->norm.step, norm.shift = in->norm.shift;
     int n = 0, all = r->n * count;
     for (int i = 0; i < all; i++) {
         int b = i / count, k = i % count;
-        p[n++] = (RowsProduct){.y = f[k].y + (size_t)b * out_step(r, f[k].N),
-                               .x = x + (size_t)b * out_step(r, K),
-                               .w = factor_of(&f[k], b),
-                               .N = f[k].N};
-        if (n < MOST_PRODUCTS && i < all - 1) continue;
-        r->be->ops->rows_products(r->be, p, n, transposed, r->R, K, add);
+        size_t at = (size_t)b * out_step(r, K), out = (size_t)b * out_step(r, f[k].N);
+        p[n] = (RowsProduct){.y = f[k].y + out, .x = x + at, .w = factor_of(&f[k], b), .N = f[k].N};
+        if (norm.w) p[n].norm = factor_of(&norm, b), p[n].normed = in->normed.v + at;
+        if (gated && k == 0) p[n].gated = gated + out;
+        if (++n < MOST_PRODUCTS && i < all - 1) continue;
+        r->be->ops->rows_products(r->be, p, n, transposed, r->R, K, add, in ? in->eps : 0);
         n = 0;
     }
 }
@@ -62,7 +70,7 @@ static void times_weights(const Rows *r, const Factor *f, int count, const real 
                           bool transposed, bool add)
 {
     if (r->R <= FEW_ROWS) {
-        few_rows(r, f, count, x, K, transposed, add);
+        few_rows(r, f, count, x, K, transposed, add, NULL, NULL);
         return;
     }
     for (int i = 0; i < count; i++) {
@@ -97,10 +105,9 @@ static void to_weight(const Rows *r, real *dw, const real *x, const real *dy, co
 static void forward_values(Backend *be, const Linear *l, int n, const real *x, int B, int R, int K)
 {
     Factor f[MOST_LINEARS];
-    CHECK(n <= MOST_LINEARS, "%d products of one input", n);
     for (int i = 0, first = 0; i < n; i++) {
         bool own = l[i].w.step > 0;
-        f[i] = (Factor){l[i].y.v, l[i].w.v, l[i].w.step, l[i].w.shift, l[i].N};
+        f[i] = factor_from(&l[i]);
         if (i < n - 1 && own == (l[i + 1].w.step > 0)) continue;
         Rows r = rows_of(be, own, B, R, K);
         times_weights(&r, f + first, i + 1 - first, x, K, false, false);
@@ -115,13 +122,41 @@ static void forward_tangent(Backend *be, const Linear *l, Dual x, int B, int R, 
     if (l->w.t) forward(&r, l->y.t, x.v, l->w.t, l, x.t != NULL);
 }
 
-void linears_forward(Backend *be, const Linear *l, int n, Dual x, int B, int R, int K)
+/* Whether one kernel can do it all: few rows of values, and every sequence with its own weights or
+ * with shared ones throughout. */
+static bool all_in_one(const Linear *l, int n, const Input *in, int B, int R)
 {
+    bool own = l->w.step > 0, one = (own ? R : B * R) <= FEW_ROWS && !in->x.t && !in->norm.t;
+    for (int i = 0; i < n; i++) one = one && !l[i].y.t && own == (l[i].w.step > 0);
+    return one && (own || !in->norm.step);
+}
+
+static void in_one(Backend *be, const Linear *l, int n, const Input *in, Dual gated, int B, int R,
+                   int K)
+{
+    Factor f[MOST_LINEARS];
+    Rows r = rows_of(be, l->w.step > 0, B, R, K);
+    for (int i = 0; i < n; i++) f[i] = factor_from(&l[i]);
+    few_rows(&r, f, n, in->x.v, K, false, false, in, gated.v);
+}
+
+void linears_forward(Backend *be, const Linear *l, int n, const Input *in, Dual gated, int B, int R,
+                     int K)
+{
+    CHECK(n <= MOST_LINEARS, "%d products of one input", n);
+    if (all_in_one(l, n, in, B, R)) {
+        in_one(be, l, n, in, gated, B, R, K);
+        return;
+    }
+    Dual x = in->norm.v ? in->normed : in->x;
+    if (in->norm.v) be->ops->rmsnorm_forward(be, x, in->x, in->norm, B, R, K, in->eps);
     gemm_group_begin(be);
     forward_values(be, l, n, x.v, B, R, K);
     for (int i = 0; i < n; i++)
         if (l[i].y.t) forward_tangent(be, &l[i], x, B, R, K);
     gemm_group_end(be);
+    if (gated.v)
+        be->ops->swiglu_forward(be, gated, l[0].y, l[1].y, (size_t)B * (size_t)R * (size_t)l->N);
 }
 
 static void backward(Backend *be, Dual dx, bool add, const LinearGrad *l, Dual x, int B, int R,
