@@ -32,6 +32,7 @@ struct Cuda {
     int n_retired;
     void *scratch;
     size_t scratch_bytes;
+    unsigned *counters; /* (CUDA_COUNTERS) */
     CudaGemm *gemm;
 };
 
@@ -114,8 +115,10 @@ static int device_open(Backend *be, const BackendOptions *options, Err *err)
     cudaError_t status = cudaSetDevice(device);
     if (status == cudaSuccess)
         status = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking);
-    size_t all;
+    size_t all, counters = CUDA_COUNTERS * sizeof *c->counters;
     if (status == cudaSuccess) status = cudaMemGetInfo(&c->room, &all);
+    if (status == cudaSuccess) status = cudaMalloc((void **)&c->counters, counters);
+    if (status == cudaSuccess) status = cudaMemsetAsync(c->counters, 0, counters, c->stream);
     if (status != cudaSuccess) return no_gpu(err, cudaGetErrorString(status));
     return cuda_gemm_open(&c->gemm, err);
 }
@@ -125,6 +128,7 @@ static void machine_close(Backend *be)
     struct Cuda *c = be->cuda;
     cuda_gemm_close(c->gemm);
     if (c->scratch) cudaFree(c->scratch);
+    if (c->counters) cudaFree(c->counters);
     for (int i = 0; i < c->n_retired; i++) cudaFree(c->retired[i]);
     if (c->stream) cudaStreamDestroy(c->stream);
     free(c);
@@ -162,6 +166,11 @@ cudaStream_t cuda_stream(const Backend *be)
 int cuda_processors(const Backend *be)
 {
     return be->cuda->processors;
+}
+
+unsigned *cuda_counters(const Backend *be)
+{
+    return be->cuda->counters;
 }
 
 static void out_of_memory(Backend *be, size_t bytes)

@@ -89,11 +89,17 @@ __device__ inline void put_output(const Products<T> &all, const Product<T> &p, i
     *y = all.add ? *y + sum : sum;
 }
 
+/* Threads of a block for W (K, N): more rows of x want more registers, in double most. */
+template <int ROWS> struct Threads {
+    static constexpr bool few = ROWS * sizeof(real) > MOST_ROWS * sizeof(float);
+    enum { most = ROWS == 1 ? 1024 : few ? 256 : 512, least = 256, warps = most / WARP };
+};
+
 /* ------------------------------------------------------------------------------ W^T, W (N, K) */
 
 /* Lanes share a row's columns with `share` - 1 other warps of the block, share a power of two. */
 template <typename T, int W, int ROWS>
-static __global__ void __launch_bounds__(BLOCK, 2)
+static __global__ void __launch_bounds__(BLOCK, Threads<ROWS>::few ? 1 : 2)
     dots_kernel(const __grid_constant__ Products<T> all, int share)
 {
     enum { WARPS = BLOCK / WARP };
@@ -135,11 +141,6 @@ template <typename T, int W, int ROWS> static void dots(Backend *be, Products<T>
 }
 
 /* ------------------------------------------------------------------------------ W (K, N) */
-
-/* Threads of a block: more rows of x want more registers. */
-template <int ROWS> struct Threads {
-    enum { most = ROWS == 1 ? 1024 : 512, least = 256, warps = most / WARP };
-};
 
 /* What the warps of a block have summed: outputs, of a second matrix too, and squares of x. */
 template <int ROWS> struct ColumnSums {
