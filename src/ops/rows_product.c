@@ -136,14 +136,11 @@ static void some_rows(const Product *p, int i, int parts)
              share(p->K, i, parts), share(p->K, i + 1, parts), 0, p->N);
 }
 
-/* A part of the outputs, when all threads are done with some_rows. */
-static void merge_rows(const Product *p, int i, int parts)
+static void merge_rows(const Product *p, int parts)
 {
-    int size = p->R * p->N, from = share(size, i, parts), to = share(size, i + 1, parts);
-    for (int part = 0; part < parts - 1; part++) {
-        const real *sums = p->sums + (size_t)part * (size_t)size;
-        for (int j = from; j < to; j++) p->y[j] += sums[j];
-    }
+    size_t size = (size_t)p->R * (size_t)p->N;
+    for (int i = 0; i < parts - 1; i++)
+        for (size_t j = 0; j < size; j++) p->y[j] += p->sums[(size_t)i * size + j];
 }
 
 /* Rows too long for that: threads take blocks of columns. */
@@ -229,22 +226,19 @@ static void some_of(const Call *c, int product, int i)
         some_rows(p, i, parts);
 }
 
-static void run(const Call *c, bool merges)
+static void run(const Call *c)
 {
 #pragma omp parallel num_threads(c->parts) if (c->parts > 1)
     {
         int i = omp_get_thread_num() % c->parts;
         for (int k = 0; k < c->n; k++) some_of(c, k, i);
-        if (merges) {
-#pragma omp barrier
-            for (int k = 0; k < c->n; k++)
-                if (c->p[k].sums) merge_rows(&c->p[k], i, c->parts);
-        }
     }
+    for (int k = 0; k < c->n; k++)
+        if (c->p[k].sums) merge_rows(&c->p[k], c->parts);
 }
 
-/* Room for what threads sum besides the first; whether any do. */
-static bool place_sums(Backend *be, Call *c)
+/* Room for what threads sum besides the first. */
+static void place_sums(Backend *be, Call *c)
 {
     size_t at[MOST_PRODUCTS], used = 0;
     bool split[MOST_PRODUCTS];
@@ -257,7 +251,6 @@ static bool place_sums(Backend *be, Call *c)
     real *sums = used ? backend_work(be, 0, WORK_KERNEL, used) : NULL;
     for (int k = 0; k < c->n; k++)
         if (split[k]) c->p[k].sums = sums + at[k];
-    return used > 0;
 }
 
 /* The rows that a product is of: x, or its norm, which products of one x share. */
@@ -294,7 +287,8 @@ void KERNEL(rows_products)(Backend *be, const RowsProduct *p, int n, bool transp
                            .add = add,
                            .shared = c.parts > 1 && size >= SHARED_ELEMENTS};
     }
-    run(&c, place_sums(be, &c));
+    place_sums(be, &c);
+    run(&c);
     for (int k = 0; k < n; k++)
         if (p[k].gated) KERNEL(swiglu_forward)
     (be, (Dual){.v = p[k].gated}, (Dual){.v = p[k].y}, (Dual){.v = p[k + 1].y},
