@@ -77,17 +77,32 @@ static void test_loss_seeds(void **state)
 
 /* ------------------------------------------------------------------------------ few rows */
 
+enum { MOST_AT_ONCE = 6 };
+
 typedef struct ProductCase {
-    Array y, x, w;
-    int R, K, N;
+    Array y[MOST_AT_ONCE], x, w[MOST_AT_ONCE], norm, normed, gated;
+    int N[MOST_AT_ONCE], n, R, K;
     bool transposed, add;
 } ProductCase;
 
-static void product_call(int i, const void *arguments)
+static int gated_product(int n) /* by the one behind it */
+{
+    return (n - 1) / 2;
+}
+
+static void products_call(int i, const void *arguments)
 {
     const ProductCase *c = arguments;
-    machine[i]->ops->rows_product(machine[i], c->y.p[i], c->x.p[i], c->w.p[i], c->transposed, c->R,
-                                  c->K, c->N, c->add);
+    RowsProduct p[MOST_AT_ONCE];
+    for (int k = 0; k < c->n; k++)
+        p[k] = (RowsProduct){.y = c->y[k].p[i],
+                             .x = c->x.p[i],
+                             .w = c->w[k].p[i],
+                             .N = c->N[k],
+                             .norm = c->norm.p[i],
+                             .normed = c->normed.p[i]};
+    p[gated_product(c->n)].gated = c->gated.p[i];
+    machine[i]->ops->rows_products(machine[i], p, c->n, c->transposed, c->R, c->K, c->add, 0.01);
 }
 
 /* What bfloat16 holds as it is, so that a copy changes no result. */
@@ -96,7 +111,43 @@ static void bf16_values(Array *a)
     for (size_t i = 0; i < a->n; i++) a->p[CPU][i] = a->p[GPU][i] = (real)(drawn(255) - 127) / 64;
 }
 
-static void test_rows_product(void **state)
+/* A copy; the GPU's array itself is spoiled where the copy is to be read. */
+static bool keep_copy(Array *w, bool read)
+{
+    bool kept = read;
+    bf16_values(w);
+    for (int i = 0; i < MACHINES; i++) bf16_copy_keep(machine[i], w->p[i], w->n);
+    both_wait();
+    for (int i = 0; i < MACHINES; i++) kept = kept && bf16_copy_find(machine[i], w->p[i], w->n);
+    if (kept) memset(w->p[GPU], 0xff, w->n * sizeof(real));
+    return true;
+}
+
+static void drop_copy(Array *w)
+{
+    memcpy(w->p[GPU], w->p[CPU], w->n * sizeof(real));
+    for (int i = 0; i < MACHINES; i++) bf16_copy_drop(machine[i], w->p[i]);
+}
+
+/* copies: of how many matrices; they are read if all have one. */
+static void products_once(ProductCase c, int o, int copies)
+{
+    bool kept[MOST_AT_ONCE] = {false};
+    c.x = array((size_t)(c.R * c.K), coin() ? o : 0);
+    for (int k = 0; k < c.n; k++) {
+        c.y[k] = array((size_t)(c.R * c.N[k]), coin() ? o : 0);
+        c.w[k] = array((size_t)c.K * (size_t)c.N[k], o);
+        if (k < copies) kept[k] = keep_copy(&c.w[k], copies >= c.n);
+    }
+    on_both(products_call, &c);
+    both_wait();
+    for (int k = 0; k < c.n; k++)
+        if (kept[k]) drop_copy(&c.w[k]);
+    if (c.normed.n) memcpy(c.normed.p[GPU], c.normed.p[CPU], c.normed.n * sizeof(real));
+    expect_same("rows_products", 10 * CLOSE);
+}
+
+static void test_rows_products(void **state)
 {
     (void)state;
     const int sizes[] = {1, 3, 4, 16, 20, 64, 130, 257, 768, 2052};
@@ -104,26 +155,18 @@ static void test_rows_product(void **state)
         int o = coin() ? 0 : drawn(4);
         ProductCase c = {.R = 1 + drawn(coin() ? 1 : 18), .transposed = coin(), .add = coin()};
         c.K = sizes[drawn(ARRAY_LEN(sizes))];
-        c.N = sizes[drawn(ARRAY_LEN(sizes))];
-        if (drawn(10) == 0) c.N = 5000;
-        c.y = array((size_t)(c.R * c.N), coin() ? o : 0);
-        c.x = array((size_t)(c.R * c.K), coin() ? o : 0);
-        c.w = array((size_t)c.K * (size_t)c.N, o);
-        bool copy = coin();
-        if (copy) bf16_values(&c.w);
-        for (int i = 0; i < MACHINES && copy; i++) bf16_copy_keep(machine[i], c.w.p[i], c.w.n);
-        if (copy) { /* the copy is read, the array is not */
-            both_wait();
-            bool kept = true;
-            for (int i = 0; i < MACHINES; i++)
-                kept = kept && bf16_copy_find(machine[i], c.w.p[i], c.w.n);
-            if (kept) memset(c.w.p[GPU], 0xff, c.w.n * sizeof(real));
+        c.n = coin() ? 1 : 1 + drawn(MOST_AT_ONCE);
+        for (int k = 0; k < c.n; k++) c.N[k] = sizes[drawn(ARRAY_LEN(sizes) - (c.n > 1))];
+        if (drawn(10) == 0) c.N[0] = 5000;
+        bool plain = c.transposed || c.add;
+        c.norm = maybe(!plain && coin(), (size_t)c.K, coin() ? o : 0);
+        if (c.norm.n) c.normed = array((size_t)(c.R * c.K), 0);
+        int gate = gated_product(c.n);
+        if (!plain && c.n > 1 && coin()) {
+            c.N[gate + 1] = c.N[gate];
+            c.gated = array((size_t)(c.R * c.N[gate]), coin() ? o : 0);
         }
-        on_both(product_call, &c);
-        both_wait();
-        if (copy) memcpy(c.w.p[GPU], c.w.p[CPU], c.w.n * sizeof(real));
-        for (int i = 0; i < MACHINES && copy; i++) bf16_copy_drop(machine[i], c.w.p[i]);
-        expect_same("rows_product", 10 * CLOSE);
+        products_once(c, o, coin() ? 0 : drawn(c.n + 1) * 2);
     }
 }
 
@@ -286,7 +329,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cross_entropy), cmocka_unit_test(test_loss_seeds),
-        cmocka_unit_test(test_rows_product),  cmocka_unit_test(test_inner_sgd),
+        cmocka_unit_test(test_rows_products), cmocka_unit_test(test_inner_sgd),
         cmocka_unit_test(test_adamw),         cmocka_unit_test(test_clip),
         cmocka_unit_test(test_same_bits),     cmocka_unit_test(test_peak),
     };

@@ -148,14 +148,17 @@ static int run_rows_product(Backend *be, real *out, real *const *x)
 {
     enum { K = 41, WIDTH = N / K, ROWS = 5 };
     _Static_assert(ROWS * K <= N && ROWS * WIDTH <= N, "operands have room");
-    be->ops->rows_product(be, out, x[0], x[1], false, ROWS, K, WIDTH, false);
+    RowsProduct one[4];
+    for (int i = 0; i < 4; i++)
+        one[i] = (RowsProduct){.y = out + i * N, .x = x[0], .w = x[1], .N = WIDTH};
+    be->ops->rows_products(be, one, 1, false, ROWS, K, false, 0);
     memcpy(out + N, x[2], N * sizeof *out);
-    be->ops->rows_product(be, out + N, x[0], x[1], true, ROWS, K, WIDTH, true);
+    be->ops->rows_products(be, one + 1, 1, true, ROWS, K, true, 0);
     be->bf16 = true;
     bf16_copy_keep(be, x[1], N);
     assert_non_null(bf16_copy_find(be, x[1] + 5, N - 5));
-    be->ops->rows_product(be, out + 2 * N, x[0], x[1], false, ROWS, K, WIDTH, false);
-    be->ops->rows_product(be, out + 3 * N, x[0], x[1], true, ROWS, K, WIDTH, false);
+    be->ops->rows_products(be, one + 2, 1, false, ROWS, K, false, 0);
+    be->ops->rows_products(be, one + 3, 1, true, ROWS, K, false, 0);
     bf16_copy_drop(be, x[1]);
     assert_null(bf16_copy_find(be, x[1], N));
     be->bf16 = false;

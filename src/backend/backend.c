@@ -224,6 +224,7 @@ void gemm(Backend *be, Trans ta, Trans tb, int M, int N, int K, real alpha, cons
 void gemm_batch(Backend *be, int count, Trans ta, Trans tb, int M, int N, int K, const real *A,
                 size_t step_a, const real *B, size_t step_b, real beta, real *C, size_t step_c)
 {
+    if (count == 1) step_a = step_b = step_c = 0; /* the same operand, whoever asks for it */
     Gemm g = {ta,         tb,   M, N, K,     1,      A,      ta ? M : K, B,
               tb ? K : N, beta, C, N, count, step_a, step_b, step_c};
     product(be, &g);

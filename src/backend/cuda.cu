@@ -108,8 +108,10 @@ static int device_open(Backend *be, const BackendOptions *options, Err *err)
     cudaError_t status = cudaSetDevice(device);
     if (status == cudaSuccess)
         status = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking);
-    size_t all;
+    size_t all, counters = CUDA_COUNTERS * sizeof *c->counters;
     if (status == cudaSuccess) status = cudaMemGetInfo(&c->room, &all);
+    if (status == cudaSuccess) status = cudaMalloc((void **)&c->counters, counters);
+    if (status == cudaSuccess) status = cudaMemsetAsync(c->counters, 0, counters, c->stream);
     if (status != cudaSuccess) return no_gpu(err, cudaGetErrorString(status));
     c->operands = cuda_operands_open();
     return cuda_gemm_open(&c->gemm, err);
@@ -122,6 +124,7 @@ static void machine_close(Backend *be)
     cuda_operands_close(be, c->operands);
     if (c->scratch) cudaFree(c->scratch);
     if (c->part_sums.room) cudaFree(c->part_sums.room);
+    if (c->counters) cudaFree(c->counters);
     for (int i = 0; i < c->n_retired; i++) cudaFree(c->retired[i]);
     if (c->stream) cudaStreamDestroy(c->stream);
     free(c);
@@ -160,6 +163,11 @@ cudaStream_t cuda_stream(const Backend *be)
 int cuda_processors(const Backend *be)
 {
     return be->cuda->processors;
+}
+
+unsigned *cuda_counters(const Backend *be)
+{
+    return be->cuda->counters;
 }
 
 CudaOperands *cuda_operands(const Backend *be)

@@ -39,6 +39,7 @@ struct Cuda {
     int n_retired;
     void *scratch;
     size_t scratch_bytes;
+    unsigned *counters; /* (CUDA_COUNTERS) */
     PartSums part_sums;
     CudaGemm *gemm;
     CudaOperands *operands;

@@ -26,6 +26,10 @@ cudaStream_t cuda_stream(const Backend *be);
 size_t cuda_shared_most(const Backend *be);
 /* Number of multiprocessors, to size grids that walk over their work. */
 int cuda_processors(const Backend *be);
+/* Counts of blocks that are done, (CUDA_COUNTERS) in device memory: zero before each kernel, which
+ * leaves them so. */
+enum { CUDA_COUNTERS = 4096 };
+unsigned *cuda_counters(const Backend *be);
 /* Device scratch between the kernels of one operation: grows to the largest request, so that after
  * a first step nothing is allocated. Contents are undefined. 256-byte aligned. */
 void *cuda_scratch(Backend *be, size_t bytes);

@@ -73,19 +73,50 @@ static void norm_back(const BlockPass *p, Dual dx, bool add, Dual dy, Dual x, Pa
                                          (int)c->hidden_size, c->rms_norm_eps);
 }
 
-static Dual linear(const BlockPass *p, Dual to, Dual x, ParamId id, int K, int N)
+/* As enter, for products to do it. */
+static Input input_of(const BlockPass *p, Dual x, ParamId pre)
 {
-    Param w = weight_of(p->w, id, p->layer);
-    Dual y = dual_when(to, x.t || w.t);
-    linear_forward(backend_of(p), y, x, w, p->span->B, p->span->M, K, N);
-    return y;
+    Input in = {.x = x, .eps = config_of(p)->rms_norm_eps};
+    if (!config_of(p)->pre_norm) return in;
+    in.norm = weight_of(p->w, pre, p->layer);
+    in.normed = dual_when(p->scratch->c[0], x.t || in.norm.t);
+    return in;
 }
 
-static void linear_back(const BlockPass *p, Dual dx, bool add, Dual dy, Dual x, ParamId id, int K,
-                        int N)
+/* A product with a weight into `to`. */
+static Linear linear_of(const BlockPass *p, Dual to, const Input *in, ParamId id, int N)
 {
-    linear_backward(backend_of(p), dx, add, grad_of(p->g, id, p->layer), dy, x,
-                    weight_of(p->w, id, p->layer), p->span->B, p->span->M, K, N);
+    Param w = weight_of(p->w, id, p->layer);
+    return (Linear){dual_when(to, in->x.t || in->norm.t || w.t), w, N};
+}
+
+static void linears(const BlockPass *p, const Linear *l, int n, const Input *in, Dual gated, int K)
+{
+    linears_forward(backend_of(p), l, n, in, gated, p->span->B, p->span->M, K);
+}
+
+static Dual linear(const BlockPass *p, Dual to, Dual x, ParamId id, int K, int N)
+{
+    Input in = {.x = x};
+    Linear l = linear_of(p, to, &in, id, N);
+    linears(p, &l, 1, &in, (Dual){0}, K);
+    return l.y;
+}
+
+static LinearGrad linear_grad_of(const BlockPass *p, Dual dy, ParamId id, int N)
+{
+    return (LinearGrad){dy, weight_of(p->w, id, p->layer), grad_of(p->g, id, p->layer), N};
+}
+
+static void linears_back(const BlockPass *p, Dual dx, const LinearGrad *l, int n, Dual x, int K)
+{
+    linears_backward(backend_of(p), dx, false, l, n, x, p->span->B, p->span->M, K);
+}
+
+static void linear_back(const BlockPass *p, Dual dx, Dual dy, Dual x, ParamId id, int K, int N)
+{
+    LinearGrad l = linear_grad_of(p, dy, id, N);
+    linears_back(p, dx, &l, 1, x, K);
 }
 
 /* x + post(f) into `to`; the mirror image returns the gradient of f. */
@@ -224,15 +255,13 @@ static void values(const BlockPass *p, const real *rows)
         be->ops->copy_rows(be, to, p->kv->step, rows, span_step(p), s->B, s->M, C);
 }
 
-static void keys_and_values(const BlockPass *p, BlockActs *acts, Dual n)
+/* What a pass leaves of its rows' keys and values: in the window, and their tangents besides. */
+static void keys_and_values(const BlockPass *p, BlockActs *acts)
 {
-    int C = (int)config_of(p)->hidden_size;
-    Dual raw = acts->act[A_K_RAW] = linear(p, acts->room[A_K_RAW], n, P_WK, C, C);
+    Dual raw = acts->act[A_K_RAW];
     acts->act[A_K].t = raw.t || head_norm(p, P_K_NORM).t ? acts->room[A_K].t : NULL;
     keys(p, raw, acts->act[A_K].t);
-    Dual v = {values_room(p, acts), acts->room[A_V].t};
-    v = acts->act[A_V] = linear(p, v, n, P_WV, C, C);
-    values(p, v.v);
+    values(p, acts->act[A_V].v);
 }
 
 static Dual queries(const BlockPass *p, BlockActs *acts)
@@ -243,16 +272,26 @@ static Dual queries(const BlockPass *p, BlockActs *acts)
     return acts->act[A_Q] = q;
 }
 
+static void projections(const BlockPass *p, BlockActs *acts, Dual x)
+{
+    int C = (int)config_of(p)->hidden_size;
+    Input in = input_of(p, x, P_SEQ_NORM);
+    Dual v = {values_room(p, acts), acts->room[A_V].t};
+    Linear l[] = {linear_of(p, acts->room[A_Q_RAW], &in, P_WQ, C),
+                  linear_of(p, acts->room[A_K_RAW], &in, P_WK, C), linear_of(p, v, &in, P_WV, C)};
+    linears(p, l, ARRAY_LEN(l), &in, (Dual){0}, C);
+    acts->act[A_Q_RAW] = l[0].y;
+    acts->act[A_K_RAW] = l[1].y;
+    acts->act[A_V] = l[2].y;
+}
+
 static Dual attention_part(const BlockPass *p, BlockActs *acts, Dual x)
 {
     const ModelConfig *c = config_of(p);
     int C = (int)c->hidden_size, H = (int)c->num_attention_heads;
     Backend *be = backend_of(p);
-    gemm_group_begin(be);
-    Dual n = enter(p, x, P_SEQ_NORM);
-    keys_and_values(p, acts, n);
-    acts->act[A_Q_RAW] = linear(p, acts->room[A_Q_RAW], n, P_WQ, C, C);
-    gemm_group_end(be);
+    projections(p, acts, x);
+    keys_and_values(p, acts);
     Dual q = queries(p, acts);
     Window w = window_of(p, acts);
     acts->act[A_ATTENDED] = dual_when(acts->room[A_ATTENDED], q.t || w.kt || w.vt);
@@ -302,7 +341,7 @@ static void attention_part_back(const BlockPass *p, BlockActs *acts, Dual dx, Du
     Dual d_proj = residual_back(p, dx, acts->act[A_PROJECTED], P_SEQ_POST_NORM);
     Dual d_att = like(s->c[2], dx), dq = like(s->c[3], dx);
     Dual dk = like(s->c[4], dx), dv = like(s->c[5], dx);
-    linear_back(p, d_att, false, d_proj, acts->act[A_ATTENDED], P_WO, C, C);
+    linear_back(p, d_att, d_proj, acts->act[A_ATTENDED], P_WO, C, C);
     Window w = window_of(p, acts);
     WindowGrad g = {p->kv->dk, p->kv->dv, p->kv->grad_step, p->kv->grad_shift, dk.v, dv.v};
     be->ops->attention_backward(be, dq, &g, d_att, acts->act[A_ATTENDED], acts->lse, acts->act[A_Q],
@@ -311,9 +350,9 @@ static void attention_part_back(const BlockPass *p, BlockActs *acts, Dual dx, Du
     keys_back(p, dk, acts->act[A_K_RAW]);
     dv = values_back(p, dv);
     Dual n = enter(p, x, P_SEQ_NORM), dn = like(s->c[2], dx);
-    linear_back(p, dn, false, dq, n, P_WQ, C, C);
-    linear_back(p, dn, true, dk, n, P_WK, C, C);
-    linear_back(p, dn, true, dv, n, P_WV, C, C);
+    LinearGrad l[] = {linear_grad_of(p, dq, P_WQ, C), linear_grad_of(p, dk, P_WK, C),
+                      linear_grad_of(p, dv, P_WV, C)};
+    linears_back(p, dn, l, ARRAY_LEN(l), n, C);
     gemm_group_end(be);
     enter_back(p, below, dn, x, P_SEQ_NORM);
 }
@@ -332,39 +371,47 @@ static const MlpNames prime_mlp = {P_PRIME_NORM,      P_PRIME_W1,  P_PRIME_W2, P
 static const MlpNames plain_mlp = {P_FFN_NORM,   P_W1, P_W2, P_W3, P_FFN_POST_NORM,
                                    A_POST_PRIME, A_H1, A_H3, A_F,  A_OUT};
 
-static void mlp_inputs(const BlockPass *p, BlockActs *acts, const MlpNames *m, Dual x)
+static Dual hidden_of(const BlockPass *p, Dual h1, Dual h3)
+{
+    return dual_when(p->scratch->f[0], h1.t || h3.t);
+}
+
+/* h1, h3 and, if it is wanted, what mlp_hidden makes of them. */
+static Dual mlp_inputs(const BlockPass *p, BlockActs *acts, const MlpNames *m, Dual x, bool hidden)
 {
     int C = (int)config_of(p)->hidden_size, F = (int)config_of(p)->intermediate_size;
-    gemm_group_begin(backend_of(p));
-    Dual n = enter(p, x, m->pre);
-    acts->act[m->h1] = linear(p, acts->room[m->h1], n, m->w1, C, F);
-    acts->act[m->h3] = linear(p, acts->room[m->h3], n, m->w3, C, F);
-    gemm_group_end(backend_of(p));
+    Input in = input_of(p, x, m->pre);
+    Linear l[] = {linear_of(p, acts->room[m->h1], &in, m->w1, F),
+                  linear_of(p, acts->room[m->h3], &in, m->w3, F)};
+    Dual gated = hidden ? hidden_of(p, l[0].y, l[1].y) : (Dual){0};
+    operand(p, gated, F);
+    linears(p, l, ARRAY_LEN(l), &in, gated, C);
+    acts->act[m->h1] = l[0].y;
+    acts->act[m->h3] = l[1].y;
+    return gated;
 }
 
 static Dual mlp_hidden(const BlockPass *p, const BlockActs *acts, const MlpNames *m)
 {
     Backend *be = backend_of(p);
-    Dual h1 = acts->act[m->h1], h3 = acts->act[m->h3];
-    Dual hidden = dual_when(p->scratch->f[0], h1.t || h3.t);
+    Dual h1 = acts->act[m->h1], h3 = acts->act[m->h3], hidden = hidden_of(p, h1, h3);
     operand(p, hidden, config_of(p)->intermediate_size);
     size_t rows = (size_t)p->span->B * (size_t)p->span->M;
     be->ops->swiglu_forward(be, hidden, h1, h3, rows * (size_t)config_of(p)->intermediate_size);
     return hidden;
 }
 
-static void mlp_output(const BlockPass *p, BlockActs *acts, const MlpNames *m)
+static void mlp_output(const BlockPass *p, BlockActs *acts, const MlpNames *m, Dual hidden)
 {
     int C = (int)config_of(p)->hidden_size, F = (int)config_of(p)->intermediate_size;
-    gemm_group_begin(backend_of(p));
-    acts->act[m->f] = linear(p, acts->room[m->f], mlp_hidden(p, acts, m), m->w2, F, C);
-    gemm_group_end(backend_of(p));
+    acts->act[m->f] = linear(p, acts->room[m->f], hidden, m->w2, F, C);
 }
 
 static Dual mlp_part(const BlockPass *p, BlockActs *acts, const MlpNames *m, Dual x)
 {
-    mlp_inputs(p, acts, m, x);
-    mlp_output(p, acts, m);
+    gemm_group_begin(backend_of(p));
+    mlp_output(p, acts, m, mlp_inputs(p, acts, m, x, true));
+    gemm_group_end(backend_of(p));
     return residual(p, acts->room[m->out], x, acts->act[m->f], m->post);
 }
 
@@ -379,15 +426,15 @@ static void mlp_part_back(const BlockPass *p, BlockActs *acts, const MlpNames *m
     Dual h1 = acts->act[m->h1], h3 = acts->act[m->h3], hidden = mlp_hidden(p, acts, m);
     Dual df = residual_back(p, dx, acts->act[m->f], m->post);
     Dual dh1 = like(s->f[1], dx), dh3 = like(s->f[2], dx);
-    linear_back(p, dh3, false, df, hidden, m->w2, F, C);
+    linear_back(p, dh3, df, hidden, m->w2, F, C);
     operand(p, dh1, F);
     operand(p, dh3, F);
     be->ops->swiglu_backward(be, dh1, dh3, dh3, h1, h3, wide);
     Dual n = enter(p, x, m->pre), dn = like(s->c[2], dx);
     Param pre = grad_of(p->g, m->pre, p->layer);
     if (!below.v && !pre.v && !weight_of(p->w, m->pre, p->layer).t) dn.v = NULL;
-    linear_back(p, dn, false, dh1, n, m->w1, C, F);
-    linear_back(p, dn, true, dh3, n, m->w3, C, F);
+    LinearGrad l[] = {linear_grad_of(p, dh1, m->w1, F), linear_grad_of(p, dh3, m->w3, F)};
+    linears_back(p, dn, l, ARRAY_LEN(l), n, C);
     gemm_group_end(be);
     enter_back(p, below, dn, x, m->pre);
 }
@@ -449,8 +496,9 @@ static void attention_again(const BlockPass *p, BlockActs *acts, Dual x)
 static void mlp_again(const BlockPass *p, BlockActs *acts, const MlpNames *m, Dual x)
 {
     bool sum = acts->again & act_bit(m->out);
-    if (acts->again & act_bit(m->h1)) mlp_inputs(p, acts, m, x);
-    if ((acts->again & act_bit(m->f)) && (sum || config_of(p)->post_norm)) mlp_output(p, acts, m);
+    if (acts->again & act_bit(m->h1)) mlp_inputs(p, acts, m, x, false);
+    if ((acts->again & act_bit(m->f)) && (sum || config_of(p)->post_norm))
+        mlp_output(p, acts, m, mlp_hidden(p, acts, m));
     if (sum) residual(p, acts->room[m->out], x, acts->act[m->f], m->post);
 }
 

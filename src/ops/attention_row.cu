@@ -1,14 +1,15 @@
 /* Attention of few queries over many keys, as generation has them: bound by reading keys and values
  * once (125m, window 8192: 50 MB a sequence and block, 15 us at 3.35 TB/s). The keys of a query are
  * split into parts, so that all multiprocessors read; a block has one part of one head of one
- * query, and a second kernel merges the parts in their order by the rule of attention_row.c.
+ * query, and whichever is done last merges the parts in their order by the rule of attention_row.c:
+ * the same bits, and no launch that would wait for all.
  *
  * Within a block, `lanes` neighbouring threads share a row of D: 16-byte loads of 256 contiguous
  * bytes for D 64. Each such group takes every n-th batch of rows, asks for all of them before
  * it uses the first, and keeps a running maximum and sums of its own until the end of the part. */
 #include "ops/attention_gpu.cuh"
 
-enum { ROW_BLOCK = 128, MERGE_BLOCK = 128, MOST_QUERIES = 65535 };
+enum { ROW_BLOCK = 128 };
 enum { WIDEST = 256, WIDE = 16 / (int)sizeof(real) };
 
 /* Where the queries have their rows: as Window and Places, whose arrays only kernels can read. */
@@ -23,7 +24,9 @@ struct RowPass {
     const real *q, *k, *v; /* q: (queries, C) */
     real *partial;         /* (parts, queries, H, 2 + D): top, sum, weighed values */
     real *o, *lse;
+    unsigned *done; /* (grid's queries, H): blocks of a head */
     int M, H, D, parts, queries, lanes;
+    int from; /* the grid's first query */
     size_t C;
     real scale;
 };
@@ -147,12 +150,81 @@ __device__ inline RowRange row_range(const RowSpan &s, int b, int m)
     return r;
 }
 
+/* Whether this block is the last of `count` to call, and sees what all of them wrote before. */
+__device__ inline bool last_block(unsigned *done, int count)
+{
+    __shared__ bool last;
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) last = atomicInc(done, (unsigned)count - 1) == (unsigned)count - 1;
+    __syncthreads();
+    __threadfence();
+    return last;
+}
+
+/* Over the block, in a fixed order; each thread is given it. */
+template <typename F> __device__ inline real over_block(real x, F both)
+{
+    __shared__ real of_warp[ROW_BLOCK / WARP];
+    for (int lane = WARP / 2; lane > 0; lane /= 2) x = both(x, __shfl_xor_sync(FULL_WARP, x, lane));
+    __syncthreads();
+    if (threadIdx.x % WARP == 0) of_warp[threadIdx.x / WARP] = x;
+    __syncthreads();
+    x = of_warp[0];
+    for (int i = 1; i < ROW_BLOCK / WARP; i++) x = both(x, of_warp[i]);
+    return x;
+}
+
+/* Weights of a head's parts into shared memory, (parts); top and sum of all keys. */
+__device__ inline void weigh_parts(real *weight, const real *part, size_t step, int parts,
+                                   real *top, real *sum)
+{
+    real mine = (real)-1e30, own = 0;
+    for (int i = (int)threadIdx.x; i < parts; i += ROW_BLOCK)
+        mine = max(mine, part[(size_t)i * step]);
+    *top = over_block(mine, [](real a, real b) { return a > b ? a : b; });
+    for (int i = (int)threadIdx.x; i < parts; i += ROW_BLOCK) {
+        const real *x = part + (size_t)i * step;
+        weight[i] = exp(x[0] - *top);
+        own += weight[i] * x[1];
+    }
+    *sum = over_block(own, [](real a, real b) { return a + b; });
+}
+
+/* The parts of a head to its output; several threads share a column, as loads of parts take their
+ * time. shared: (parts + the larger of D and ROW_BLOCK) */
+__device__ inline void put_row(const RowPass &p, real *shared, int query, int h)
+{
+    const real *part = partial_at(p, 0, query, h);
+    size_t step = (size_t)p.queries * (size_t)p.H * (size_t)(p.D + 2);
+    int width = min(p.D, (int)ROW_BLOCK), sides = ROW_BLOCK / width;
+    int side = (int)threadIdx.x / width;
+    real top, sum, *weight = shared, *sums = shared + p.parts;
+    weigh_parts(weight, part, step, p.parts, &top, &sum);
+    for (int d = (int)threadIdx.x % width; d < p.D && side < sides; d += width) {
+        real o = 0;
+#pragma unroll 8
+        for (int i = side; i < p.parts; i += sides) o += weight[i] * part[(size_t)i * step + 2 + d];
+        sums[side * p.D + d] = o;
+    }
+    __syncthreads();
+    real *to = p.o + (size_t)query * p.C + (size_t)h * (size_t)p.D;
+    for (int d = (int)threadIdx.x; d < p.D; d += ROW_BLOCK) {
+        real o = sums[d];
+        for (int i = 1; i < sides; i++) o += sums[i * p.D + d];
+        to[d] = o / sum;
+    }
+    int b = query / p.M, m = query % p.M;
+    if (threadIdx.x == 0)
+        p.lse[((size_t)b * (size_t)p.H + (size_t)h) * (size_t)p.M + (size_t)m] = top + log(sum);
+}
+
 /* grid: (parts, H, queries) */
 template <int VEC, int N>
-__global__ void __launch_bounds__(ROW_BLOCK, 4) row_kernel(RowPass p, RowSpan span)
+__global__ void __launch_bounds__(ROW_BLOCK, N > 4 ? 3 : 4) row_kernel(RowPass p, RowSpan span)
 {
     real *shared = dynamic_shared<real>(); /* (groups, 2 + D) */
-    int part = (int)blockIdx.x, h = (int)blockIdx.y, query = (int)blockIdx.z;
+    int part = (int)blockIdx.x, h = (int)blockIdx.y, query = p.from + (int)blockIdx.z;
     int group = (int)threadIdx.x / p.lanes, groups = ROW_BLOCK / p.lanes;
     RowRange range = row_range(span, query / p.M, query % p.M);
     int rows = range.to - range.from;
@@ -180,32 +252,19 @@ __global__ void __launch_bounds__(ROW_BLOCK, 4) row_kernel(RowPass p, RowSpan sp
         }
     __syncthreads();
     merge_partials(partial_at(p, part, query, h), shared, groups, (size_t)(p.D + 2), p.D);
+    if (last_block(p.done + (int)blockIdx.z * p.H + h, p.parts)) put_row(p, shared, query, h);
 }
 
-/* grid: (H, queries) */
-static __global__ void row_merge_kernel(RowPass p)
+/* As many queries at once as there are counters for. */
+template <int VEC, int N> static void row_launch(Backend *be, RowPass p, const RowSpan &span)
 {
-    real *sums = dynamic_shared<real>(); /* (2 + D) */
-    int h = (int)blockIdx.x, query = (int)blockIdx.y;
-    size_t step = (size_t)p.queries * (size_t)p.H * (size_t)(p.D + 2);
-    merge_partials(sums, partial_at(p, 0, query, h), p.parts, step, p.D);
-    __syncthreads();
-    real *o = p.o + (size_t)query * p.C + (size_t)h * (size_t)p.D;
-    for (int d = (int)threadIdx.x; d < p.D; d += MERGE_BLOCK) o[d] = sums[2 + d] / sums[1];
-    int b = query / p.M, m = query % p.M;
-    if (threadIdx.x == 0)
-        p.lse[((size_t)b * (size_t)p.H + (size_t)h) * (size_t)p.M + (size_t)m] =
-            sums[0] + log(sums[1]);
-}
-
-template <int VEC, int N> static void row_launch(Backend *be, const RowPass &p, const RowSpan &span)
-{
-    unsigned H = (unsigned)p.H, n = (unsigned)p.queries;
-    size_t sums = (size_t)(p.D + 2) * sizeof(real);
-    size_t groups = (size_t)(ROW_BLOCK / p.lanes);
-    launch(be, row_kernel<VEC, N>, dim3((unsigned)p.parts, H, n), ROW_BLOCK, groups * sums, p,
-           span);
-    launch(be, row_merge_kernel, dim3(H, n), MERGE_BLOCK, sums, p);
+    int sums = ROW_BLOCK / p.lanes * (p.D + 2), merged = p.parts + max_int(p.D, ROW_BLOCK);
+    size_t shared = (size_t)max_int(sums, merged) * sizeof(real);
+    int most = CUDA_COUNTERS / p.H;
+    for (; p.from < p.queries; p.from += most) {
+        dim3 grid((unsigned)p.parts, (unsigned)p.H, (unsigned)min_int(most, p.queries - p.from));
+        launch(be, row_kernel<VEC, N>, grid, ROW_BLOCK, shared, p, span);
+    }
 }
 
 /* Smallest power of two of threads that hold n chunks, at most a warp. */
@@ -243,11 +302,12 @@ static void row_run(Backend *be, RowPass p, const RowSpan &span)
         row_launch<1, n>(be, p, span);
 }
 
-/* Parts: about eight blocks for every multiprocessor, none of fewer keys than fill a block once.
+/* Parts: about four blocks for every multiprocessor, each of which has 16 KB of loads in flight;
+ * more are only more to merge. None of fewer keys than fill a block once.
  * Where places are not for the host to read, of the most keys that a query may ever see. */
 static int parts_for(Backend *be, const Window *w, int queries, int M, size_t C, int H)
 {
-    int wanted = (8 * cuda_processors(be) + queries * H - 1) / (queries * H);
+    int wanted = (4 * cuda_processors(be) + queries * H - 1) / (queries * H);
     int64_t rows = w->places ? (int64_t)(w->step / C) : w->first + M;
     if (w->window > 0 && rows > w->window) rows = w->window;
     if (w->local > 0 && rows > w->local) rows = w->local;
@@ -263,7 +323,8 @@ extern "C" void KERNEL(attention_row)(Backend *be, real *o, real *lse, const rea
     p.M = M, p.H = H, p.D = D, p.C = (size_t)H * (size_t)D, p.queries = B * M;
     p.scale = (real)(1 / sqrt((double)D));
     p.parts = parts_for(be, w, p.queries, M, p.C, H);
-    CHECK(p.queries <= MOST_QUERIES, "%d queries at once", p.queries);
+    p.done = cuda_counters(be);
+    CHECK(H <= CUDA_COUNTERS, "%d heads", H);
     RowSpan span = {
         w->places ? *w->places : Places{}, w->step, w->first, w->position, w->window, w->local};
     size_t partials = (size_t)p.parts * (size_t)p.queries * (size_t)H * (size_t)(D + 2);

@@ -79,6 +79,17 @@ typedef struct WindowGrad {
     real *own_dk, *own_dv; /* (B, M, C) value slot: the span's own rows, written; or NULL */
 } WindowGrad;
 
+/* One of the products that rows_products makes at once. */
+typedef struct RowsProduct {
+    real *y;           /* (R, N) */
+    const real *x, *w; /* (R, K), and (K, N), or (N, K) when transposed */
+    int N;
+    const real *norm; /* (K): x is normed with it first, as in rmsnorm.c; or NULL */
+    real *normed;     /* (R, K): a room for that */
+    real *gated;      /* (R, N): silu(y) times the next product's y, as in swiglu.c; or NULL */
+} RowsProduct;
+enum { MOST_PRODUCTS = 24 }; /* at once */
+
 typedef struct AdamWStep {
     double lr, b1, b2, eps, weight_decay;
     double correction1, correction2; /* 1 - b^t */

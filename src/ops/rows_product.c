@@ -1,12 +1,13 @@
 /* y = x W or x W^T (+ y) for a few rows of x, as generation has them: bound by reading W, which is
  * streamed from memory once. Where the backend keeps a bfloat16 copy of W, that is read instead,
  * half the bytes; sums stay in `real`. A vector of W, once loaded and widened, serves several rows
- * of x from registers.
+ * of x from registers. Threads wake up once for all products of a call.
  *
  * Memory is fast in one sequential stream and slow in several short ones. Each thread therefore
  * takes a range of stored rows, SIDE rows at a time, and asks for the next SIDE of them in the
  * order of their addresses, so that only the first cache sees the rows side by side. For x W the
- * threads' sums are added in their order: the same bits for the same number of threads. */
+ * threads' sums are added in their order: the same bits for the same number of threads, whatever
+ * else is in the call. */
 #include <omp.h>
 #include <stdint.h>
 #include <string.h>
@@ -17,17 +18,17 @@
 
 enum { SIDE = 4 }; /* stored rows, and rows of x, that meet in registers */
 
-/* Elements of y that stay in the first cache; elements of W that are read before a second thread
- * has woken up. */
+/* Elements of y that stay in the first cache; elements of W that are not worth sharing out. */
 enum { COLUMNS = 2048, SHARED_ELEMENTS = 1 << 15 };
 
-/* One call: W as stored has rows of `width`. */
+/* W as stored has rows of `width`. */
 typedef struct Product {
     real *y;
     const real *x, *w;
     const uint16_t *half; /* W in bfloat16, or NULL */
     int R, K, N, width;
-    bool add;
+    bool add, shared; /* by all threads */
+    real *sums;       /* (threads - 1, R, N), where they take rows of W; or NULL */
 } Product;
 
 static size_t at_of(int row, int width, int column)
@@ -128,26 +129,25 @@ static int share(int n, int part, int parts)
 }
 
 /* Threads take rows of W; the first sums in y, the others in arrays of their own. */
-static void product_by_rows(Backend *be, const Product *p, int parts)
+static void some_rows(const Product *p, int i, int parts)
 {
     size_t size = (size_t)p->R * (size_t)p->N;
-    real *sums = parts > 1 ? backend_work(be, 0, WORK_KERNEL, (size_t)(parts - 1) * size) : NULL;
-#pragma omp parallel num_threads(parts) if (parts > 1)
-    {
-        int i = omp_get_thread_num() % parts;
-        rows_add(p, i ? sums + (size_t)(i - 1) * size : p->y, i == 0 && p->add,
-                 share(p->K, i, parts), share(p->K, i + 1, parts), 0, p->N);
-    }
+    rows_add(p, i ? p->sums + (size_t)(i - 1) * size : p->y, i == 0 && p->add,
+             share(p->K, i, parts), share(p->K, i + 1, parts), 0, p->N);
+}
+
+static void merge_rows(const Product *p, int parts)
+{
+    size_t size = (size_t)p->R * (size_t)p->N;
     for (int i = 0; i < parts - 1; i++)
-        for (size_t j = 0; j < size; j++) p->y[j] += sums[(size_t)i * size + j];
+        for (size_t j = 0; j < size; j++) p->y[j] += p->sums[(size_t)i * size + j];
 }
 
 /* Rows too long for that: threads take blocks of columns. */
-static void product_by_columns(const Product *p, int parts)
+static void some_columns(const Product *p, int i, int parts)
 {
     int blocks = (p->N + COLUMNS - 1) / COLUMNS;
-#pragma omp parallel for schedule(static) num_threads(parts) if (parts > 1)
-    for (int b = 0; b < blocks; b++)
+    for (int b = share(blocks, i, parts); b < share(blocks, i + 1, parts); b++)
         rows_add(p, p->y, p->add, 0, p->K, b * COLUMNS, min_int(COLUMNS, p->N - b * COLUMNS));
 }
 
@@ -194,29 +194,103 @@ static inline __attribute__((always_inline)) void outputs(const Product *p, int 
     for (; n < to; n++) side_dots(p, n, 1, half);
 }
 
-static void product_transposed(const Product *p, int parts)
+static void some_outputs(const Product *p, int i, int parts)
 {
-#pragma omp parallel num_threads(parts) if (parts > 1)
-    {
-        int i = omp_get_thread_num() % parts;
-        int from = share(p->N, i, parts), to = share(p->N, i + 1, parts);
-        if (p->half)
-            outputs(p, from, to, true);
-        else
-            outputs(p, from, to, false);
-    }
+    int from = share(p->N, i, parts), to = share(p->N, i + 1, parts);
+    if (p->half)
+        outputs(p, from, to, true);
+    else
+        outputs(p, from, to, false);
 }
 
-void KERNEL(rows_product)(Backend *be, real *y, const real *x, const real *w, bool transposed,
-                          int R, int K, int N, bool add)
+/* ------------------------------------------------------------------------------ a call */
+
+typedef struct Call {
+    Product p[MOST_PRODUCTS];
+    int n, parts;
+    bool transposed;
+} Call;
+
+/* Thread i's part of a product; one that is not shared is one thread's. */
+static void some_of(const Call *c, int product, int i)
 {
-    size_t size = (size_t)K * (size_t)N;
-    Product p = {y, x, w, bf16_copy_find(be, w, size), R, K, N, transposed ? K : N, add};
-    int parts = size < SHARED_ELEMENTS || omp_in_parallel() ? 1 : be->threads;
-    if (transposed)
-        product_transposed(&p, parts);
-    else if (N > COLUMNS)
-        product_by_columns(&p, parts);
+    const Product *p = &c->p[product];
+    int parts = p->shared ? c->parts : 1;
+    if (!p->shared && product % c->parts != i) return;
+    if (!p->shared) i = 0;
+    if (c->transposed)
+        some_outputs(p, i, parts);
+    else if (p->N > COLUMNS)
+        some_columns(p, i, parts);
     else
-        product_by_rows(be, &p, parts);
+        some_rows(p, i, parts);
+}
+
+static void run(const Call *c)
+{
+#pragma omp parallel num_threads(c->parts) if (c->parts > 1)
+    {
+        int i = omp_get_thread_num() % c->parts;
+        for (int k = 0; k < c->n; k++) some_of(c, k, i);
+    }
+    for (int k = 0; k < c->n; k++)
+        if (c->p[k].sums) merge_rows(&c->p[k], c->parts);
+}
+
+/* Room for what threads sum besides the first. */
+static void place_sums(Backend *be, Call *c)
+{
+    size_t at[MOST_PRODUCTS], used = 0;
+    bool split[MOST_PRODUCTS];
+    for (int k = 0; k < c->n; k++) {
+        const Product *p = &c->p[k];
+        split[k] = p->shared && !c->transposed && p->N <= COLUMNS;
+        at[k] = used;
+        if (split[k]) used += (size_t)(c->parts - 1) * (size_t)p->R * (size_t)p->N;
+    }
+    real *sums = used ? backend_work(be, 0, WORK_KERNEL, used) : NULL;
+    for (int k = 0; k < c->n; k++)
+        if (split[k]) c->p[k].sums = sums + at[k];
+}
+
+/* The rows that a product is of: x, or its norm, which products of one x share. */
+static const real *input_of(Backend *be, const RowsProduct *p, int k, int R, int K, double eps)
+{
+    const RowsProduct *one = &p[k], *last = k > 0 ? one - 1 : NULL;
+    if (!one->norm) return one->x;
+    if (last && last->x == one->x && last->norm == one->norm && last->normed == one->normed)
+        return one->normed;
+    KERNEL(rmsnorm_forward)
+    (be, (Dual){.v = one->normed}, (Dual){0}, (Dual){.v = (real *)one->x},
+     (Param){.v = (real *)one->norm}, 1, R, K, eps);
+    return one->normed;
+}
+
+void KERNEL(rows_products)(Backend *be, const RowsProduct *p, int n, bool transposed, int R, int K,
+                           bool add, double eps)
+{
+    CHECK(n <= MOST_PRODUCTS, "%d products at once", n);
+    Call c = {.n = n, .transposed = transposed};
+    size_t all = 0;
+    for (int k = 0; k < n; k++) all += (size_t)K * (size_t)p[k].N;
+    c.parts = all < SHARED_ELEMENTS || omp_in_parallel() ? 1 : be->threads;
+    for (int k = 0; k < n; k++) {
+        size_t size = (size_t)K * (size_t)p[k].N;
+        c.p[k] = (Product){.y = p[k].y,
+                           .x = input_of(be, p, k, R, K, eps),
+                           .w = p[k].w,
+                           .half = bf16_copy_find(be, p[k].w, size),
+                           .R = R,
+                           .K = K,
+                           .N = p[k].N,
+                           .width = transposed ? K : p[k].N,
+                           .add = add,
+                           .shared = c.parts > 1 && size >= SHARED_ELEMENTS};
+    }
+    place_sums(be, &c);
+    run(&c);
+    for (int k = 0; k < n; k++)
+        if (p[k].gated) KERNEL(swiglu_forward)
+    (be, (Dual){.v = p[k].gated}, (Dual){.v = p[k].y}, (Dual){.v = p[k + 1].y},
+     (size_t)R * (size_t)p[k].N);
 }

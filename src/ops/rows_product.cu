@@ -1,7 +1,8 @@
 /* y = x W or x W^T (+ y) for a few rows of x: bound by reading W, or its copy in bfloat16, once.
- * Loads of W are packs of WIDE elements; several of them are in flight before the first is used, as
- * a matrix of generation is read in about the time that one load takes. Rows of x come from the
- * first cache.
+ * All products of a call are one launch, whose blocks are shared out among them: a matrix of
+ * generation alone is too small to fill a GPU, and each launch waits for the one before. Loads of W
+ * are packs of WIDE elements; several of them are in flight before the first is used, as a matrix
+ * of generation is read in about the time that one load takes. Rows of x come from the first cache.
  *
  * W (N, K): SIDE outputs at a time, so that one load of x serves SIDE of W; one warp or, where
  * outputs are few, several share an output's sum. W (K, N): a block takes COLUMNS outputs, its
@@ -18,13 +19,43 @@ extern "C" {
 /* Rows of x at a time; outputs of a warp; outputs of a block and packs in flight for W (K, N). */
 enum { MOST_ROWS = 8, SIDE = 4, COLUMNS = 16, FLIGHT = 4 };
 
+/* Or two of one input, whose outputs make a third: a block then has the same columns of both. */
 template <typename T> struct Product {
-    real *y;
+    real *y, *y2;
     const real *x;
-    const T *w;
-    int R, K, N;
-    bool add;
+    const T *w, *w2; /* w2: NULL, or of the second */
+    const real *norm;
+    real *gated;
+    int N, end; /* the block after its last one */
 };
+
+template <typename T> struct Products {
+    Product<T> p[MOST_PRODUCTS];
+    int n, R, K;
+    bool add;
+    real eps;
+};
+
+/* A block's product, and which of that product's blocks it is. */
+template <typename T> struct Place {
+    const Product<T> &p;
+    int block;
+};
+
+template <typename T> __device__ inline Place<T> place_of(const Products<T> &all)
+{
+    int i = 0, block = (int)blockIdx.x;
+    while (i < all.n - 1 && block >= all.p[i].end) i++;
+    return {all.p[i], i > 0 ? block - all.p[i - 1].end : block};
+}
+
+/* Shares out blocks: as many for a product as it has groups of `each` outputs. */
+template <typename T> static unsigned place_blocks(Products<T> *all, int each)
+{
+    int end = 0;
+    for (int i = 0; i < all->n; i++) all->p[i].end = end += (all->p[i].N + each - 1) / each;
+    return (unsigned)end;
+}
 
 template <int W> __device__ inline Pack<W> load_weight(const real *w, size_t i)
 {
@@ -49,30 +80,40 @@ template <int W> __device__ inline Pack<W> load_weight(const uint16_t *w, size_t
     return x;
 }
 
-template <typename T> __device__ inline void put_output(const Product<T> &p, int r, int n, real sum)
+template <typename T>
+__device__ inline void put_output(const Products<T> &all, const Product<T> &p, int r, int n,
+                                  real sum)
 {
-    if (r >= p.R || n >= p.N) return;
+    if (r >= all.R || n >= p.N) return;
     real *y = p.y + (size_t)r * (size_t)p.N + (size_t)n;
-    *y = p.add ? *y + sum : sum;
+    *y = all.add ? *y + sum : sum;
 }
+
+/* Threads of a block for W (K, N): more rows of x want more registers, in double most. */
+template <int ROWS> struct Threads {
+    static constexpr bool few = ROWS * sizeof(real) > MOST_ROWS * sizeof(float);
+    enum { most = ROWS == 1 ? 1024 : few ? 256 : 512, least = 256, warps = most / WARP };
+};
 
 /* ------------------------------------------------------------------------------ W^T, W (N, K) */
 
 /* Lanes share a row's columns with `share` - 1 other warps of the block, share a power of two. */
 template <typename T, int W, int ROWS>
-static __global__ void __launch_bounds__(BLOCK, 2) dots_kernel(Product<T> p, int share)
+static __global__ void __launch_bounds__(BLOCK, Threads<ROWS>::few ? 1 : 2)
+    dots_kernel(const __grid_constant__ Products<T> all, int share)
 {
     enum { WARPS = BLOCK / WARP };
     __shared__ real sums[WARPS][ROWS * SIDE];
-    int lane = (int)threadIdx.x % WARP, warp = (int)threadIdx.x / WARP;
-    int n = ((int)blockIdx.x * (WARPS / share) + warp / share) * SIDE;
+    auto [p, block] = place_of(all);
+    int lane = (int)threadIdx.x % WARP, warp = (int)threadIdx.x / WARP, K = all.K;
+    int n = (block * (WARPS / share) + warp / share) * SIDE;
     real sum[ROWS][SIDE] = {{0}};
-    for (int k = (warp % share * WARP + lane) * W; k < p.K; k += share * WARP * W) {
+    for (int k = (warp % share * WARP + lane) * W; k < K; k += share * WARP * W) {
         Pack<W> w[SIDE];
         for (int i = 0; i < SIDE; i++)
-            w[i] = load_weight<W>(p.w, (size_t)min(n + i, p.N - 1) * (size_t)p.K + (size_t)k);
+            w[i] = load_weight<W>(p.w, (size_t)min(n + i, p.N - 1) * (size_t)K + (size_t)k);
         for (int r = 0; r < ROWS; r++) {
-            Pack<W> x = load<W>(p.x, (size_t)min(r, p.R - 1) * (size_t)p.K + (size_t)k);
+            Pack<W> x = load<W>(p.x, (size_t)min(r, all.R - 1) * (size_t)K + (size_t)k);
             for (int i = 0; i < SIDE; i++)
                 for (int j = 0; j < W; j++) sum[r][i] += x.at[j] * w[i].at[j];
         }
@@ -87,121 +128,209 @@ static __global__ void __launch_bounds__(BLOCK, 2) dots_kernel(Product<T> p, int
     for (; output < ROWS * SIDE; output += share * WARP) {
         real whole = 0;
         for (int i = 0; i < share; i++) whole += sums[warp / share * share + i][output];
-        put_output(p, output / SIDE, n + output % SIDE, whole);
+        put_output(all, p, output / SIDE, n + output % SIDE, whole);
     }
 }
 
-template <typename T, int W, int ROWS> static void dots(Backend *be, const Product<T> &p)
+template <typename T, int W, int ROWS> static void dots(Backend *be, Products<T> *all)
 {
-    int groups = (p.N + SIDE - 1) / SIDE, share = 1, wanted = cuda_processors(be) * 16;
-    while (share < BLOCK / WARP && groups * share < wanted && share * WARP * W < p.K) share *= 2;
-    launch(be, dots_kernel<T, W, ROWS>, blocks_for((size_t)groups, (size_t)(BLOCK / WARP / share)),
-           BLOCK, 0, p, share);
+    int groups = (int)place_blocks(all, SIDE), share = 1, wanted = cuda_processors(be) * 16;
+    while (share < BLOCK / WARP && groups * share < wanted && share * WARP * W < all->K) share *= 2;
+    unsigned blocks = place_blocks(all, BLOCK / WARP / share * SIDE);
+    launch(be, dots_kernel<T, W, ROWS>, blocks, BLOCK, 0, *all, share);
 }
 
 /* ------------------------------------------------------------------------------ W (K, N) */
 
-/* Threads of a block: more rows of x want more registers. */
-template <int ROWS> struct Threads {
-    enum { most = ROWS == 1 ? 1024 : 512, least = 256 };
+/* What the warps of a block have summed: outputs, of a second matrix too, and squares of x. */
+template <int ROWS> struct ColumnSums {
+    real y[Threads<ROWS>::warps][ROWS][2 * COLUMNS], square[Threads<ROWS>::warps][ROWS];
 };
 
-/* Sums of a warp's threads that have the same columns. */
-template <int LANES> __device__ inline real column_sum(real x)
+/* Sums of a warp's threads that have the same columns, `lanes` of them side by side. */
+__device__ inline real column_sum(real x, int lanes)
 {
-    for (int lane = LANES; lane < WARP; lane *= 2) x += __shfl_xor_sync(FULL_WARP, x, lane);
+    for (int lane = lanes; lane < WARP; lane *= 2) x += __shfl_xor_sync(FULL_WARP, x, lane);
     return x;
 }
 
-template <typename T, int W, int ROWS>
-static __global__ void __launch_bounds__(Threads<ROWS>::most, 1) columns_kernel(Product<T> p)
+template <typename S> __device__ inline real over_warps(const S &of_warp)
 {
-    enum { LANES = COLUMNS / W };
-    __shared__ real sums[Threads<ROWS>::most / WARP][ROWS][COLUMNS];
-    int lane = (int)threadIdx.x % LANES, first = (int)threadIdx.x / LANES;
-    int step = (int)blockDim.x / LANES, n = (int)blockIdx.x * COLUMNS + lane * W;
-    real sum[ROWS][W] = {{0}};
-    for (int k = first; k < p.K && n < p.N; k += FLIGHT * step) {
-        Pack<W> w[FLIGHT];
-        real x[FLIGHT][ROWS];
-        for (int i = 0; i < FLIGHT; i++) {
-            int row = k + i * step;
-            w[i] =
-                row < p.K ? load_weight<W>(p.w, (size_t)row * (size_t)p.N + (size_t)n) : zeros<W>();
-            for (int r = 0; r < ROWS; r++)
-                x[i][r] = row < p.K ? p.x[(size_t)min(r, p.R - 1) * (size_t)p.K + (size_t)row] : 0;
-        }
-        for (int i = 0; i < FLIGHT; i++)
-            for (int r = 0; r < ROWS; r++)
-                for (int j = 0; j < W; j++) sum[r][j] += x[i][r] * w[i].at[j];
-    }
-    for (int r = 0; r < ROWS; r++)
-        for (int j = 0; j < W; j++) {
-            real whole = column_sum<LANES>(sum[r][j]);
-            if (threadIdx.x % WARP < LANES)
-                sums[threadIdx.x / WARP][r][threadIdx.x % WARP * W + (unsigned)j] = whole;
-        }
-    __syncthreads();
-    for (int i = (int)threadIdx.x; i < ROWS * COLUMNS; i += (int)blockDim.x) {
-        real whole = 0;
-        for (int warp = 0; warp < (int)blockDim.x / WARP; warp++)
-            whole += sums[warp][i / COLUMNS][i % COLUMNS];
-        put_output(p, i / COLUMNS, (int)blockIdx.x * COLUMNS + i % COLUMNS, whole);
-    }
+    real sum = 0;
+    for (int warp = 0; warp < (int)blockDim.x / WARP; warp++) sum += of_warp(warp);
+    return sum;
 }
 
-template <typename T, int W, int ROWS> static void columns(Backend *be, const Product<T> &p)
+/* Row r of the block's outputs. Its norm is a factor of all: y = sum_k x_k r g_k W_kn. */
+template <typename T, int ROWS>
+__device__ inline void put_column(const Products<T> &all, const Product<T> &p,
+                                  const ColumnSums<ROWS> &sums, int r, int column, int n)
 {
-    int blocks = (p.N + COLUMNS - 1) / COLUMNS;
-    int most = Threads<ROWS>::most, least = Threads<ROWS>::least;
-    int threads = blocks < 2 * cuda_processors(be) ? most : least;
-    while (threads > WARP && threads / (COLUMNS / W) / 2 >= p.K) threads /= 2;
-    launch(be, columns_kernel<T, W, ROWS>, (unsigned)blocks, (unsigned)threads, 0, p);
+    real y = over_warps([&](int warp) { return sums.y[warp][r][column]; });
+    real scale = 1;
+    if (p.norm) {
+        real squares = over_warps([&](int warp) { return sums.square[warp][r]; });
+        scale = 1 / sqrt_of(squares / (real)all.K + all.eps);
+    }
+    if (!p.w2) {
+        put_output(all, p, r, n, scale * y);
+        return;
+    }
+    if (r >= all.R || n >= p.N) return;
+    real y2 = scale * over_warps([&](int warp) { return sums.y[warp][r][COLUMNS + column]; });
+    size_t at = (size_t)r * (size_t)p.N + (size_t)n;
+    y *= scale;
+    p.y[at] = y;
+    p.y2[at] = y2;
+    p.gated[at] = y / (1 + exp_of(-y)) * y2;
+}
+
+template <typename T, int W, int ROWS>
+static __global__ void __launch_bounds__(Threads<ROWS>::most, 1)
+    columns_kernel(const __grid_constant__ Products<T> all)
+{
+    __shared__ ColumnSums<ROWS> sums;
+    auto [p, block] = place_of(all);
+    int lanes = COLUMNS / W * (p.w2 ? 2 : 1), lane = (int)threadIdx.x % lanes, K = all.K;
+    int first = (int)threadIdx.x / lanes, step = (int)blockDim.x / lanes;
+    int n = block * COLUMNS + lane * W % COLUMNS;
+    const T *weight = lane * W < COLUMNS ? p.w : p.w2;
+    real sum[ROWS][W] = {{0}}, square[ROWS] = {0};
+    for (int k = first; k < K && n < p.N; k += FLIGHT * step) {
+        Pack<W> w[FLIGHT];
+        real x[FLIGHT][ROWS], g[FLIGHT];
+        for (int i = 0; i < FLIGHT; i++) {
+            int row = k + i * step;
+            w[i] = row < K ? load_weight<W>(weight, (size_t)row * (size_t)p.N + (size_t)n)
+                           : zeros<W>();
+            g[i] = row < K && p.norm ? p.norm[row] : 1;
+            for (int r = 0; r < ROWS; r++)
+                x[i][r] = row < K ? p.x[(size_t)min(r, all.R - 1) * (size_t)K + (size_t)row] : 0;
+        }
+        for (int i = 0; i < FLIGHT; i++)
+            for (int r = 0; r < ROWS; r++) {
+                square[r] += x[i][r] * x[i][r];
+                for (int j = 0; j < W; j++) sum[r][j] += x[i][r] * g[i] * w[i].at[j];
+            }
+    }
+    int warp = (int)threadIdx.x / WARP, here = (int)threadIdx.x % WARP;
+    for (int r = 0; r < ROWS; r++) {
+        real squares = column_sum(square[r], lanes);
+        if (here == 0) sums.square[warp][r] = squares;
+        for (int j = 0; j < W; j++) {
+            real whole = column_sum(sum[r][j], lanes);
+            if (here < lanes) sums.y[warp][r][here * W + j] = whole;
+        }
+    }
+    __syncthreads();
+    for (int i = (int)threadIdx.x; i < ROWS * COLUMNS; i += (int)blockDim.x)
+        put_column(all, p, sums, i / COLUMNS, i % COLUMNS, block * COLUMNS + i % COLUMNS);
+}
+
+template <typename T, int W, int ROWS> static void columns(Backend *be, Products<T> *all)
+{
+    unsigned blocks = place_blocks(all, COLUMNS);
+    int least = Threads<ROWS>::least, at_once = (int)blocks / cuda_processors(be) + 1;
+    int threads = max_int(Threads<ROWS>::most / at_once / least * least, least);
+    while (threads > WARP && threads / (2 * COLUMNS / W) / 2 >= all->K) threads /= 2;
+    launch(be, columns_kernel<T, W, ROWS>, blocks, (unsigned)threads, 0, *all);
 }
 
 /* ------------------------------------------------------------------------------ choices */
 
 template <typename T, int W, int ROWS>
-static void product_of(Backend *be, const Product<T> &p, bool transposed)
+static void products_of(Backend *be, Products<T> *all, bool transposed)
 {
     if (transposed)
-        dots<T, W, ROWS>(be, p);
+        dots<T, W, ROWS>(be, all);
     else
-        columns<T, W, ROWS>(be, p);
+        columns<T, W, ROWS>(be, all);
 }
 
-template <typename T, int W> static void product_rows(Backend *be, const Product<T> &p, bool t)
+template <typename T, int W> static void products_rows(Backend *be, Products<T> *all, bool t)
 {
-    if (p.R == 1)
-        product_of<T, W, 1>(be, p, t);
-    else if (p.R <= MOST_ROWS / 2)
-        product_of<T, W, MOST_ROWS / 2>(be, p, t);
+    if (all->R == 1)
+        products_of<T, W, 1>(be, all, t);
+    else if (all->R <= MOST_ROWS / 2)
+        products_of<T, W, MOST_ROWS / 2>(be, all, t);
     else
-        product_of<T, W, MOST_ROWS>(be, p, t);
+        products_of<T, W, MOST_ROWS>(be, all, t);
 }
 
-template <typename T>
-static void product(Backend *be, Product<T> p, bool transposed, bool packs, int R)
+template <typename T> static bool in_packs(const Products<T> &all, bool transposed)
 {
-    for (int r = 0; r < R; r += MOST_ROWS) {
-        p.R = min_int(MOST_ROWS, R - r);
-        if (packs)
-            product_rows<T, WIDE>(be, p, transposed);
-        else
-            product_rows<T, 1>(be, p, transposed);
-        p.x += (size_t)p.R * (size_t)p.K;
-        p.y += (size_t)p.R * (size_t)p.N;
+    bool packs = true;
+    for (int i = 0; i < all.n; i++) {
+        const Product<T> &p = all.p[i];
+        packs = packs && aligned(p.w, p.w2);
+        packs = packs && (transposed ? aligned(p.x) && whole_packs(all.K) : whole_packs(p.N));
+    }
+    return packs;
+}
+
+/* The next rows of x and of what they make. */
+template <typename T> static void go_on(Products<T> *all, size_t rows)
+{
+    for (int i = 0; i < all->n; i++) {
+        Product<T> *p = &all->p[i];
+        size_t out = rows * (size_t)p->N;
+        p->x += rows * (size_t)all->K;
+        p->y += out;
+        if (p->w2) p->y2 += out, p->gated += out;
     }
 }
 
-void KERNEL(rows_product)(Backend *be, real *y, const real *x, const real *w, bool transposed,
-                          int R, int K, int N, bool add)
+template <typename T> static void products(Backend *be, Products<T> all, bool transposed, int R)
 {
-    const uint16_t *half = bf16_copy_find(be, w, (size_t)K * (size_t)N);
-    bool packs = aligned(half) && (half || aligned(w));
-    packs = packs && (transposed ? aligned(x) && whole_packs(K) : whole_packs(N));
-    if (half)
-        product(be, Product<uint16_t>{y, x, half, 0, K, N, add}, transposed, packs, R);
+    bool packs = in_packs(all, transposed);
+    for (int r = 0; r < R; r += MOST_ROWS) {
+        all.R = min_int(MOST_ROWS, R - r);
+        if (packs)
+            products_rows<T, WIDE>(be, &all, transposed);
+        else
+            products_rows<T, 1>(be, &all, transposed);
+        go_on(&all, (size_t)all.R);
+    }
+}
+
+static const uint16_t *weight_of(Backend *be, const RowsProduct *p, int K, const uint16_t *)
+{
+    return bf16_copy_find(be, p->w, (size_t)K * (size_t)p->N);
+}
+static const real *weight_of(Backend *, const RowsProduct *p, int, const real *)
+{
+    return p->w;
+}
+
+template <typename T>
+static void products_from(Backend *be, const RowsProduct *p, int n, Products<T> all,
+                          bool transposed, int R)
+{
+    for (int i = 0; i < n; i++) {
+        const T *w = weight_of(be, &p[i], all.K, (const T *)NULL);
+        Product<T> one = {p[i].y, NULL, p[i].x, w, NULL, p[i].norm, p[i].gated, p[i].N, 0};
+        if (p[i].gated) {
+            i++;
+            one.y2 = p[i].y;
+            one.w2 = weight_of(be, &p[i], all.K, (const T *)NULL);
+        }
+        all.p[all.n++] = one;
+    }
+    products(be, all, transposed, R);
+}
+
+/* Copies are read where all of a call's matrices have one. */
+void KERNEL(rows_products)(Backend *be, const RowsProduct *p, int n, bool transposed, int R, int K,
+                           bool add, double eps)
+{
+    CHECK(n <= MOST_PRODUCTS, "%d products at once", n);
+    bool copies = true;
+    for (int i = 0; i < n; i++) {
+        copies = copies && weight_of(be, &p[i], K, (const uint16_t *)NULL);
+        CHECK(!(p[i].norm || p[i].gated) || !(transposed || add), "norms and gates are of x W");
+    }
+    if (copies)
+        products_from(be, p, n, Products<uint16_t>{{}, 0, 0, K, add, (real)eps}, transposed, R);
     else
-        product(be, Product<real>{y, x, w, 0, K, N, add}, transposed, packs, R);
+        products_from(be, p, n, Products<real>{{}, 0, 0, K, add, (real)eps}, transposed, R);
 }

@@ -95,13 +95,13 @@ static Cost run_head_weight(Shape *s)
 
 static Cost run_head_token(Shape *s)
 {
-    s->be->ops->rows_product(s->be, s->z.v, s->c[0], s->head, true, 1, s->C, s->V, false);
+    weight_product(s->be, s->z.v, s->c[0], s->head, true, 1, s->C, s->V, false);
     return moved((double)s->V * s->C);
 }
 
 static Cost run_linear_token(Shape *s)
 {
-    s->be->ops->rows_product(s->be, s->f[0], s->c[0], s->w, false, 1, s->C, s->F, false);
+    weight_product(s->be, s->f[0], s->c[0], s->w, false, 1, s->C, s->F, false);
     return moved((double)s->C * s->F);
 }
 

@@ -1,63 +1,9 @@
-/* References and calls of the operations other than attention, for the table of test_ops.c. The
- * references are written from the formulas, one output at a time. */
+/* References and calls of the operations other than attention and products, for the table of
+ * test_ops.c. The references are written from the formulas, one output at a time. */
 #ifndef TTT_TESTS_OP_SMOOTH_H
 #define TTT_TESTS_OP_SMOOTH_H
 
-#include "op_check.h"
-
-static size_t product(int a, int b, int c)
-{
-    return (size_t)a * (size_t)b * (size_t)c;
-}
-
-static Param param_in(const OpCase *c, Dual w, size_t n)
-{
-    return (Param){.v = w.v, .t = w.t, .step = c->per_sequence ? n : 0};
-}
-
-/* ------------------------------------------------------------------------------ linear */
-
-static void linear_sizes(const OpCase *c, size_t *in, size_t *out)
-{
-    in[0] = product(c->B, c->R, c->C);
-    in[1] = product(c->per_sequence ? c->B : 1, c->C, c->N);
-    *out = product(c->B, c->R, c->N);
-}
-
-static void linear_reference(const OpCase *c, real *const *in, real *out)
-{
-    for (int row = 0; row < c->B * c->R; row++)
-        for (int n = 0; n < c->N; n++) {
-            const real *w = in[1] + (c->per_sequence ? product(row / c->R, c->C, c->N) : 0);
-            real sum = 0;
-            for (int k = 0; k < c->C; k++) sum += in[0][row * c->C + k] * w[k * c->N + n];
-            out[row * c->N + n] = sum;
-        }
-}
-
-static void linear_call(Backend *be, const OpCase *c, Dual y, const Dual *in)
-{
-    Param w = param_in(c, in[1], product(1, c->C, c->N));
-    linear_forward(be, y, in[0], w, c->B, c->R, c->C, c->N);
-}
-
-static void linear_back_call(Backend *be, const OpCase *c, const Dual *din, Dual dy, const Dual *in)
-{
-    size_t n = product(1, c->C, c->N);
-    linear_backward(be, din[0], c->add, param_in(c, din[1], n), dy, in[0], param_in(c, in[1], n),
-                    c->B, c->R, c->C, c->N);
-}
-
-static const Op op_linear = {.name = "linear",
-                             .n_in = 2,
-                             .tangents = true,
-                             .dual = true,
-                             .adds_v = 2,
-                             .adds_t = 2,
-                             .sizes = linear_sizes,
-                             .reference = linear_reference,
-                             .forward = linear_call,
-                             .backward = linear_back_call};
+#include "op_linear.h"
 
 /* ------------------------------------------------------------------------------ rmsnorm */
 

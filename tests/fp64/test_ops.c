@@ -12,6 +12,8 @@
 #include "op_attention.h"
 #include "op_check.h"
 #include "op_rope.h"
+#include "op_smooth.h"
+#include "op_sub_layer.h"
 
 static const OpCase table[] = {
     {.op = &op_linear, .B = 1, .R = 1, .C = 1, .N = 1},
@@ -25,6 +27,12 @@ static const OpCase table[] = {
     {.op = &op_linear, .B = 1, .R = 1, .C = 11, .N = 4500}, /* by columns */
     {.op = &op_linear, .B = 1, .R = 3, .C = 4101, .N = 13, .add = true},
     {.op = &op_linear, .B = 1, .R = 9, .C = 7, .N = 12}, /* no longer few rows */
+    {.op = &op_linears, .B = 1, .R = 1, .C = 5, .N = 3},
+    {.op = &op_linears, .B = 1, .R = 1, .C = 203, .N = 160}, /* only the second shared out */
+    {.op = &op_linears, .B = 2, .R = 3, .C = 37, .N = 29, .per_sequence = true, .add = true},
+    {.op = &op_linears, .B = 9, .R = 1, .C = 6, .N = 5, .per_sequence = true}, /* two calls */
+    {.op = &op_linears, .B = 3, .R = 3, .C = 6, .N = 4, .per_sequence = true, .tied = true},
+    {.op = &op_linears, .B = 2, .R = 11, .C = 6, .N = 5, .add = true},
     {.op = &op_rmsnorm, .B = 1, .R = 1, .C = 1},
     {.op = &op_rmsnorm, .B = 1, .R = 2, .C = 17},
     {.op = &op_rmsnorm, .B = 2, .R = 3, .C = 9, .add = true},
@@ -335,7 +343,7 @@ int main(void)
         cmocka_unit_test(test_loss_seeds),   cmocka_unit_test(test_cross_entropy_large),
         cmocka_unit_test(test_add_and_rows), cmocka_unit_test(test_adamw),
         cmocka_unit_test(test_sum_squares),  cmocka_unit_test(test_clip_scale),
-        cmocka_unit_test(test_log_sum_exp),
+        cmocka_unit_test(test_log_sum_exp),  cmocka_unit_test(test_sub_layers),
     };
     Backend *be = open_backend();
     for (int i = 0; i < ARRAY_LEN(tests); i++) ((struct CMUnitTest *)tests)[i].initial_state = be;

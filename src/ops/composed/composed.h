@@ -15,11 +15,36 @@ void weight_product(Backend *be, real *y, const real *x, const real *w, bool tra
  * and nothing else: see gemm_operand. Kernels of few rows read `real`. */
 void product_operand(Backend *be, Dual x, int R, size_t n);
 
-/* linear.c: y = x w                                  x: (B, R, K)  w: (K, N)  y: (B, R, N) */
-void linear_forward(Backend *be, Dual y, Dual x, Param w, int B, int R, int K, int N);
-/* add: dx is added to instead of written. */
-void linear_backward(Backend *be, Dual dx, bool add, Param dw, Dual dy, Dual x, Param w, int B,
-                     int R, int K, int N);
+/* linear.c: y = x w, y.t only where x or w has a tangent.
+ * x: (B, R, K)  w: (K, N)  y: (B, R, N) */
+typedef struct Linear {
+    Dual y;
+    Param w;
+    int N;
+} Linear;
+enum { MOST_LINEARS = 4 };
+
+/* What a sub-layer's products are of: x, or its norm. */
+typedef struct Input {
+    Dual x;
+    Param norm;  /* v NULL: x as it is */
+    Dual normed; /* (B, R, K): room for it; t only where x or the norm's weight has a tangent */
+    double eps;
+} Input;
+
+/* n products of one input, which is read, or rounded, once for all of them. gated: silu(y) of the
+ * first times y of the second; v NULL: not wanted. What `normed` holds then is undefined. */
+void linears_forward(Backend *be, const Linear *l, int n, const Input *in, Dual gated, int B, int R,
+                     int K);
+
+typedef struct LinearGrad {
+    Dual dy;
+    Param w, dw;
+    int N;
+} LinearGrad;
+/* dx, the sum of what each of them brings, is written, or added to. */
+void linears_backward(Backend *be, Dual dx, bool add, const LinearGrad *l, int n, Dual x, int B,
+                      int R, int K);
 
 /* Any Dual: y = a + b, with absent tangents as zeros (y.t NULL: not wanted). n elements. */
 void dual_add(Backend *be, Dual y, Dual a, Dual b, size_t n);

@@ -13,7 +13,8 @@ void weight_product(Backend *be, real *y, const real *x, const real *w, bool tra
                     int K, int N, bool add)
 {
     if (R <= FEW_ROWS)
-        be->ops->rows_product(be, y, x, w, transposed, R, K, N, add);
+        be->ops->rows_products(be, &(RowsProduct){.y = y, .x = x, .w = w, .N = N}, 1, transposed, R,
+                               K, add, 0);
     else
         gemm(be, N_, transposed ? T_ : N_, R, N, K, 1, x, K, w, transposed ? K : N, add ? 1 : 0, y,
              N);
