@@ -28,6 +28,8 @@ for processors in 3 132; do # bfloat16 on tensor cores, of few processors and of
 done
 TTT_TEST_DEVICE=cuda TTT_EMULATOR_FAIL=shared:99 TTT_EMULATOR_PROCESSORS=132 \
     expect 0 'PASSED .* [0-9]+ test' emulated fp32 "$TTT_BUILD_DIR/test_attention" # of an RTX GPU
+TTT_EMULATOR_FAIL=algorithm expect 0 'PASSED .* [0-9]+ test' \
+    emulated fp32 "$TTT_BUILD_DIR/test_cuda_products" # where the library has none
 for name in A_meta_clip C_full_attention D_sliding_window F_meta_accum H_long_eval; do
     expect 0 ' 0 failed' parity fp64 forward "${name}_f64"
 done

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/gemm_plain.cuh"    // defines: cuda_gemm_plain
 #include "backend/operands_cuda.cuh" // defines: Matrices, cuda_operands_round
 
 enum { CAPACITY = 1024, FULL = 768, ALIGNED = 256, WORKSPACE = 32 << 20 };
@@ -29,7 +30,7 @@ typedef struct Shape {
 
 typedef struct Plan {
     Shape shape;
-    bool used;
+    bool used, found; /* found: the library has an algorithm */
     cublasLtMatmulDesc_t product;
     cublasLtMatrixLayout_t a, b, c;
     cublasLtMatmulAlgo_t algo;
@@ -112,7 +113,7 @@ static void prefer(Backend *be, cublasLtMatmulPreference_t p,
     noted(be, "preference", cublasLtMatmulPreferenceSetAttribute(p, what, value, size));
 }
 
-/* The library's first choice for these operands. */
+/* The library's first choice for these operands, if it has one. */
 static void choose_algorithm(Backend *be, CudaGemm *c, Plan *p)
 {
     const Shape *s = &p->shape;
@@ -125,13 +126,12 @@ static void choose_algorithm(Backend *be, CudaGemm *c, Plan *p)
     prefer(be, wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &b, sizeof b);
     prefer(be, wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &d, sizeof d);
     prefer(be, wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &d, sizeof d);
-    cublasLtMatmulHeuristicResult_t found;
+    cublasLtMatmulHeuristicResult_t first = {};
     int n = 0;
-    bool asked = noted(be, "search for an algorithm",
-                       cublasLtMatmulAlgoGetHeuristic(c->handle, p->product, p->a, p->b, p->c, p->c,
-                                                      wish, 1, &found, &n));
-    if (asked && n == 0) cuda_fail(be, "matrix product", "cuBLASLt has no algorithm for its shape");
-    if (asked && n > 0) p->algo = found.algo;
+    cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(c->handle, p->product, p->a, p->b, p->c,
+                                                           p->c, wish, 1, &first, &n);
+    p->found = status == CUBLAS_STATUS_SUCCESS && n > 0 && first.state == CUBLAS_STATUS_SUCCESS;
+    p->algo = first.algo;
     cublasLtMatmulPreferenceDestroy(wish);
 }
 
@@ -189,6 +189,15 @@ static int alignment(const void *p)
 
 /* ------------------------------------------------------------------------------ the product */
 
+static void multiply_plain(Backend *be, const Gemm *g, const Matrices *a, const Matrices *b,
+                           bool half)
+{
+    Gemm own = *g;
+    own.A = (const real *)a->data, own.lda = (int)a->ld, own.step_a = (size_t)a->step;
+    own.B = (const real *)b->data, own.ldb = (int)b->ld, own.step_b = (size_t)b->step;
+    cuda_gemm_plain(be, &own, half);
+}
+
 static void multiply(Backend *be, CudaGemm *c, const Gemm *g, const Matrices *a, const Matrices *b,
                      bool half)
 {
@@ -213,6 +222,10 @@ static void multiply(Backend *be, CudaGemm *c, const Gemm *g, const Matrices *a,
     s.align_c = alignment(g->C);
     Plan *p = plan_for(be, c, &s);
     if (cuda_failed(be)) return;
+    if (!p->found) {
+        multiply_plain(be, g, a, b, half);
+        return;
+    }
     noted(be, "matrix product",
           cublasLtMatmul(c->handle, p->product, &g->alpha, b->data, p->a, a->data, p->b, &g->beta,
                          g->C, p->c, g->C, p->c, &p->algo, c->workspace, WORKSPACE,

@@ -64,6 +64,7 @@ static size_t block_bytes(const CudaOperands *o, size_t bytes)
 /* Room for this many elements; NULL once the GPU has failed. */
 static uint16_t *room_take(Backend *be, CudaOperands *o, size_t n)
 {
+    if (cuda_failed(be) && !cuda_rehearses(be)) return NULL;
     size_t bytes = (n * sizeof(uint16_t) + ALIGNED - 1) / ALIGNED * ALIGNED;
     Block *b = o->n_blocks ? &o->block[o->n_blocks - 1] : NULL;
     if (!b || b->used + bytes > b->bytes) {
@@ -235,8 +236,9 @@ static void roundings_add(Roundings *all, const Matrices *from, uint16_t *to)
     Rounding r = {*from, (__nv_bfloat16 *)to, false};
     if (dense(from)) r.from = as_run(from->data, elements(from));
     const Matrices *m = &r.from;
-    bool rows = (m->rows == 1 || (m->cols % EIGHT == 0 && m->ld % (EIGHT / 2) == 0)) &&
-                (m->count == 1 || m->step % (EIGHT / 2) == 0);
+    bool run = m->rows == 1 && m->count == 1;
+    bool rows = run || (m->cols % EIGHT == 0 && m->ld % (EIGHT / 2) == 0 &&
+                        (m->count == 1 || m->step % (EIGHT / 2) == 0));
     r.packs =
         rows && (uintptr_t)m->data % alignof(Half) == 0 && (uintptr_t)to % alignof(Rounded) == 0;
     all->of[all->n++] = r;
