@@ -121,6 +121,7 @@ static const char *const out_names[N_OUT] = {"o",      "o.t", "dq", "dq.t", "own
 typedef struct Arrays {
     Backend *be;
     real *in[N_IN], *out[N_OUT];
+    uint16_t *half[N_IN]; /* of IN_K and IN_V in bfloat16, or NULL */
 } Arrays;
 
 static size_t in_size(const Case *c, int i)
@@ -188,6 +189,8 @@ static void run(const Arrays *a, const Case *c, unsigned slots)
     size_t row = (size_t)(c->H * c->D);
     Window w = {.k = a->in[IN_K],
                 .v = a->in[IN_V],
+                .k16 = a->half[IN_K],
+                .v16 = a->half[IN_V],
                 .step = (size_t)key_rows(c) * row,
                 .kt = moves && c->tangents & K ? a->in[IN_KT] : NULL,
                 .vt = moves && c->tangents & V ? a->in[IN_VT] : NULL,
@@ -264,8 +267,90 @@ static void test_passes(void **state)
     assert_int_equal(failed, 0);
 }
 
-/* Sequences that go on each by itself: B queries, rows in one buffer at places of their own. */
-static void places_run(Backend *be, real *o, size_t n)
+/* ------------------------------------------------------------------------------ in bfloat16 */
+
+/* Few queries of heads that lanes and loads fit in different ways, beside the table's. */
+static const Case few[] = {
+    {.B = 2, .M = 1, .H = 3, .D = 64, .past = 1000, .window = 900, .position = 1000},
+    {.B = 1, .M = 4, .H = 2, .D = 8, .past = 200, .position = 200},
+    {.B = 1, .M = 2, .H = 2, .D = 20, .past = 150, .window = 140, .position = 150},
+    {.B = 1, .M = 1, .H = 2, .D = 100, .past = 300, .position = 300},
+    {.B = 1, .M = 1, .H = 1, .D = 200, .past = 300, .position = 300},
+    {.B = 1, .M = 1, .H = 2, .D = 128, .past = 0},
+};
+
+/* n elements of bfloat16, and what they stand for put into x. */
+static uint16_t *halves_of(Backend *be, real *x, size_t n)
+{
+    Err err;
+    uint16_t *half = (void *)shared(be, reals_for(n * sizeof *half));
+    backend_round(be, half, x, n);
+    if (backend_wait(be, &err) < 0) fail_msg("%s", err.text);
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits = (uint32_t)half[i] << 16;
+        float value;
+        memcpy(&value, &bits, sizeof value);
+        x[i] = (real)value;
+    }
+    return half;
+}
+
+/* As with the same values in float32. Where these are not needed, they are not there to be read. */
+static void check_halves(Backend *be, const Case *c, unsigned slots)
+{
+    bool rows = c->M <= 4 && slots != (VALUE | TANGENT), tensor_cores = c->D == 64 || c->D == 128;
+    Arrays want = arrays_make(be, c), got = arrays_make(be, c);
+    uint16_t *unused[2];
+    for (int i = IN_K; i <= IN_V; i++) {
+        unused[i - IN_K] = halves_of(be, want.in[i], in_size(c, i));
+        got.half[i] = halves_of(be, got.in[i], in_size(c, i));
+        if (tensor_cores) memset(got.in[i], 0xff, in_size(c, i) * sizeof(real));
+    }
+    run(&want, c, slots);
+    run(&got, c, slots);
+    for (int i = 0; i < N_OUT; i++) {
+        double d = distance(got.out[i], want.out[i], out_size(c, i));
+        if (!(d <= (rows ? 1e-3 : 0)))
+            fail_msg("%d queries, D %d, slots %u: %s differs by %.3g", c->M, c->D, slots,
+                     out_names[i], d);
+        if (i == OUT_O || i == OUT_LSE) assert_true(d < 1e-6);
+    }
+    for (int i = IN_K; i <= IN_V; i++) {
+        backend_free(be, (void *)unused[i - IN_K], reals_for(in_size(c, i) * sizeof(uint16_t)));
+        backend_free(be, (void *)got.half[i], reals_for(in_size(c, i) * sizeof(uint16_t)));
+    }
+    arrays_free(&want, c);
+    arrays_free(&got, c);
+}
+
+static void test_halves(void **state)
+{
+    const Machines *m = *state;
+    Backend *be = m->device[1];
+    if (!backend_half_windows(be)) skip();
+    for (int i = 0; i < ARRAY_LEN(few); i++) check_halves(be, &few[i], VALUE);
+    for (int i = 0; i < ARRAY_LEN(table); i += case_step())
+        for (unsigned slots = VALUE; slots <= (VALUE | TANGENT); slots++)
+            check_halves(be, &table[i], slots);
+}
+
+/* ------------------------------------------------------------------------------ places */
+
+/* The rows of n sequences (shift) in bfloat16, as far from each other as those of `rows`. */
+static void place_halves(Backend *be, uint16_t *half, real *rows, const ptrdiff_t *shift,
+                         const int *first, int n, int C)
+{
+    for (int b = 0; b < n; b++) {
+        size_t size = (size_t)(first[b] + 1) * (size_t)C;
+        uint16_t *from = halves_of(be, rows + shift[b], size);
+        memcpy(half + HALVES * shift[b], from, size * sizeof *half);
+        backend_free(be, (void *)from, reals_for(size * sizeof *half));
+    }
+}
+
+/* Sequences that go on each by itself: B queries, rows in one buffer at places of their own;
+ * halves: rows that bfloat16 holds, read in it. */
+static void places_run(Backend *be, bool halves, real *o, size_t n)
 {
     enum { B = 3, H = 2, D = 64, C = H * D, ROWS = 700, ROOM = 16 };
     struct Rows { /* in memory of the machine */
@@ -285,12 +370,21 @@ static void places_run(Backend *be, real *o, size_t n)
     for (int a = 0; a < ARRAY_LEN(all); a++)
         for (int i = 0; i < (a < 2 ? ROWS : B) * C; i++) all[a][i] = (real)rng_normal(&rng);
     Window w = {.k = k, .v = v, .window = 390, .places = &places};
+    real *k16 = shared(be, ROWS * C), *v16 = shared(be, ROWS * C);
+    place_halves(be, (void *)k16, k, rows->shift, rows->first, B, C);
+    place_halves(be, (void *)v16, v, rows->shift, rows->first, B, C);
+    if (halves) {
+        memset(k, 0xff, ROWS * C * sizeof *k);
+        memset(v, 0xff, ROWS * C * sizeof *v);
+        w.k16 = (void *)k16;
+        w.v16 = (void *)v16;
+    }
     be->ops->attention_forward(be, (Dual){out, NULL}, (Dual){lse, NULL}, (Dual){q, NULL}, &w, B, 1,
                                H, D);
     if (backend_wait(be, &err) < 0) fail_msg("%s", err.text);
     memcpy(o, out, n * sizeof *o);
-    backend_free(be, k, ROWS * C);
-    backend_free(be, v, ROWS * C);
+    real *const taken[] = {k, v, k16, v16};
+    for (int i = 0; i < ARRAY_LEN(taken); i++) backend_free(be, taken[i], ROWS * C);
     backend_free(be, q, B * C);
     backend_free(be, out, B * C);
     backend_free(be, lse, B * H);
@@ -302,9 +396,11 @@ static void test_places(void **state)
     enum { N = 3 * 128 };
     const Machines *m = *state;
     real want[N], got[N];
-    places_run(m->cpu, want, N);
-    places_run(m->device[0], got, N);
-    assert_true(distance(got, want, N) < 1e-5);
+    places_run(m->cpu, false, want, N);
+    for (int halves = 0; halves <= (int)backend_half_windows(m->device[1]); halves++) {
+        places_run(m->device[halves], halves == 1, got, N);
+        assert_true(distance(got, want, N) < 1e-5);
+    }
 }
 
 int main(void)
@@ -319,6 +415,7 @@ int main(void)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(test_passes, &m),
+        cmocka_unit_test_prestate(test_halves, &m),
         cmocka_unit_test_prestate(test_places, &m),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

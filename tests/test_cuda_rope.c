@@ -29,7 +29,7 @@ static void forward_call(int i, const void *arguments)
 {
     const RopeCase *c = arguments;
     Rope rope = rope_in(c, i);
-    Strided y = {c->y.p[i], c->yt.p[i], c->y_step, c->yt_step, NULL};
+    Strided y = {c->y.p[i], c->yt.p[i], c->y_step, c->yt_step, NULL, NULL};
     Places places = {(const ptrdiff_t *)(void *)c->shift.p[i], ids(&c->first, i), NULL};
     if (c->places) y.places = &places;
     machine[i]->ops->rope_forward(machine[i], &y, dual(&c->x, &c->xt, i), weight_in(c, i), &rope,
@@ -41,9 +41,9 @@ static void backward_call(int i, const void *arguments)
     const RopeCase *c = arguments;
     Rope rope = rope_in(c, i);
     Dual dx = dual(&c->dx, &c->dxt, i);
-    Strided dy = {c->dy.p[i], c->dyt.p[i], c->y_step, c->yt_step, NULL};
+    Strided dy = {c->dy.p[i], c->dyt.p[i], c->y_step, c->yt_step, NULL, NULL};
     size_t dense = (size_t)(c->M * c->H * c->D);
-    if (c->in_place) dy = (Strided){dx.v, dx.t, dense, dense, NULL};
+    if (c->in_place) dy = (Strided){dx.v, dx.t, dense, dense, NULL, NULL};
     Param dw = {.v = c->dw.p[i], .t = c->dwt.p[i], .step = c->dw_step};
     machine[i]->ops->rope_backward(machine[i], dx, c->norm ? dw : (Param){0}, &dy,
                                    dual(&c->x, &c->xt, i), weight_in(c, i), &rope, c->B, c->M, c->H,

@@ -101,6 +101,21 @@ void backend_download(Backend *be, real *host, const real *from, size_t n)
     be->machine->download(be, host, from, bytes_of(n));
 }
 
+bool backend_half_windows(const Backend *be)
+{
+    return be->machine->half_windows && be->bf16 && sizeof(real) == sizeof(float);
+}
+
+void backend_round(Backend *be, uint16_t *to, const real *x, size_t n)
+{
+    if (n > 0) be->machine->round_bf16(be, to, x, n);
+}
+
+void backend_copy_bytes(Backend *be, void *to, const void *from, size_t n)
+{
+    be->machine->copy(be, to, from, n);
+}
+
 void backend_upload_bytes(Backend *be, void *to, const void *host, size_t n)
 {
     be->machine->upload(be, to, host, n);

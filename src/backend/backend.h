@@ -61,8 +61,14 @@ void backend_copy(Backend *be, real *to, const real *from, size_t n);
 /* Host to backend and back, when all that was started before is done. */
 void backend_upload(Backend *be, real *to, const real *host, size_t n);
 void backend_download(Backend *be, real *host, const real *from, size_t n);
+/* Whether attention wants keys and values of a window that stays in bfloat16 too, rounded once as
+ * they come. */
+bool backend_half_windows(const Backend *be);
+/* n elements, rounded to bfloat16. */
+void backend_round(Backend *be, uint16_t *to, const real *x, size_t n);
 /* Ids, scalars and the like lie in backend memory too; their room is taken in elements of `real`.
  */
+void backend_copy_bytes(Backend *be, void *to, const void *from, size_t n);
 void backend_upload_bytes(Backend *be, void *to, const void *host, size_t n);
 void backend_upload_ids(Backend *be, int32_t *to, const int32_t *host, size_t n);
 void backend_upload_doubles(Backend *be, double *to, const double *host, size_t n);

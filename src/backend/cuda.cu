@@ -259,6 +259,7 @@ static void machine_gemm_operand(Backend *be, const real *x, size_t n)
  * 0.26 ms, which is half of the block's time at 1,000 rows and a sixth of it at the 4,000 that 2 GB
  * hold. */
 static const Machine machine_cuda = {.own_memory = true,
+                                     .half_windows = true,
                                      .span_rows = 8192,
                                      .head_rows = 8192,
                                      .head_logits = 512 << 20,

@@ -8,8 +8,9 @@
 #include "backend/backend.h"
 
 typedef struct Machine {
-    bool own_memory; /* apart from the host's */
-    int span_rows;   /* of activations that one pass of a block keeps it busy with */
+    bool own_memory;   /* apart from the host's */
+    bool half_windows; /* see backend_half_windows */
+    int span_rows;     /* of activations that one pass of a block keeps it busy with */
     /* Of logits that are made, and turned into gradients, at a time: rows, and elements. */
     int head_rows;
     int64_t head_logits;

@@ -54,9 +54,10 @@ typedef struct BlockScratch {
 
 /* Keys and values of one block for a whole stream or its last rows. */
 typedef struct KvRows {
-    real *k, *v;   /* (B, rows, C) */
-    size_t step;   /* rows * C */
-    real *dk, *dv; /* their tangent-slot gradients, (B, grad_step / C, C), or NULL */
+    real *k, *v;         /* (B, rows, C) */
+    uint16_t *k16, *v16; /* the same in bfloat16, written with them; or NULL: not kept */
+    size_t step;         /* rows * C */
+    real *dk, *dv;       /* their tangent-slot gradients, (B, grad_step / C, C), or NULL */
     size_t grad_step;
     int grad_shift;
 } KvRows;

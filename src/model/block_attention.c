@@ -6,6 +6,8 @@ static Window window_of(const BlockPass *p, const BlockActs *acts)
     const Span *s = p->span;
     return (Window){.k = p->kv->k,
                     .v = p->kv->v,
+                    .k16 = p->kv->k16,
+                    .v16 = p->kv->v16,
                     .step = p->kv->step,
                     .kt = acts->act[A_K].t,
                     .vt = acts->act[A_V].t,
@@ -59,20 +61,30 @@ static void turn_back(const BlockPass *p, Dual dx, Strided dy, Dual raw, ParamId
 
 static Strided dense(const BlockPass *p, Dual x)
 {
-    return (Strided){x.v, x.t, span_step(p), span_step(p), NULL};
+    return (Strided){x.v, x.t, span_step(p), span_step(p), NULL, NULL};
 }
 
-/* The span's rows among all keys, or values, of the window; of sequences at places: the arrays. */
-static real *own_rows(const BlockPass *p, real *window)
+/* Where the span's rows begin among all keys, or values, of the window; of sequences at places: the
+ * arrays. */
+static size_t own_row(const BlockPass *p)
 {
     const Span *s = p->span;
-    return s->places ? window : window + (size_t)s->first * (size_t)config_of(p)->hidden_size;
+    return s->places ? 0 : (size_t)s->first * (size_t)config_of(p)->hidden_size;
+}
+static real *own_rows(const BlockPass *p, real *window)
+{
+    return window + own_row(p);
+}
+static uint16_t *own_halves(const BlockPass *p, uint16_t *window)
+{
+    return window ? window + own_row(p) : NULL;
 }
 
 /* Keys into their places in the window, and the tangent that they have into `t`. */
 static void keys(const BlockPass *p, Dual raw, real *t)
 {
-    Strided to = {own_rows(p, p->kv->k), t, p->kv->step, span_step(p), p->span->places};
+    Strided to = {own_rows(p, p->kv->k),    t, p->kv->step, span_step(p), p->span->places,
+                  own_halves(p, p->kv->k16)};
     turn(p, to, raw, P_K_NORM);
 }
 
@@ -90,10 +102,14 @@ static void values(const BlockPass *p, const real *rows)
     int C = (int)config_of(p)->hidden_size;
     Backend *be = backend_of(p);
     real *to = own_rows(p, p->kv->v);
-    if (s->places)
-        be->ops->place_rows(be, to, s->places, rows, s->B, C);
-    else if (rows != to)
-        be->ops->copy_rows(be, to, p->kv->step, rows, span_step(p), s->B, s->M, C);
+    uint16_t *half = own_halves(p, p->kv->v16);
+    if (s->places) {
+        be->ops->place_rows(be, to, half, s->places, rows, s->B, C);
+        return;
+    }
+    if (rows != to) be->ops->copy_rows(be, to, p->kv->step, rows, span_step(p), s->B, s->M, C);
+    for (size_t b = 0; half && b < (size_t)s->B; b++)
+        backend_round(be, half + b * p->kv->step, to + b * p->kv->step, span_step(p));
 }
 
 /* What a pass leaves of its rows' keys and values: in the window, and their tangents besides. */

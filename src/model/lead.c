@@ -58,6 +58,16 @@ void kv_cache_layout(KvCache *kv, Arena *a, const Model *m, int B, int64_t rows)
     for (int l = 0; l < kv->n_layers; l++) kv_rows_layout(&kv->layer[l], a, m, B, rows, false);
 }
 
+void kv_halves_layout(KvCache *kv, Arena *a, const Model *m, int B)
+{
+    if (!backend_half_windows(m->be)) return;
+    for (int l = 0; l < kv->n_layers; l++) {
+        size_t n = reals_for((size_t)B * kv->layer[l].step * sizeof(uint16_t));
+        kv->layer[l].k16 = (uint16_t *)(void *)arena_take(a, n);
+        kv->layer[l].v16 = (uint16_t *)(void *)arena_take(a, n);
+    }
+}
+
 /* The last block has the most parts (prime MLPs where every block leads). A block is done with its
  * input before it writes its output, so both may lie in the same place. */
 void lead_layout_shared(Lead *l, Arena *a, const Model *m, int B, int M)

@@ -16,6 +16,7 @@ static void reader_layout(Reader *r)
     Arena a = {.base = r->memory};
     size_t C = (size_t)c->hidden_size;
     kv_cache_layout(&r->kv, &a, r->m, 1, reader_window_rows(r));
+    kv_halves_layout(&r->kv, &a, r->m, 1);
     r->x = arena_take(&a, (size_t)r->chunk * C);
     r->fast = arena_take(&a, r->m->inner.size);
     r->last_hidden = arena_take(&a, C);
@@ -125,7 +126,8 @@ size_t reader_state_bytes(const Reader *r)
 {
     size_t C = (size_t)r->m->cfg.model.hidden_size;
     size_t window = 2 * (size_t)r->kv.n_layers * (size_t)r->kv.rows * C;
-    return (r->m->inner.size + window + (size_t)(r->chunk + 1) * C) * sizeof(real) +
+    size_t halves = r->kv.layer[0].k16 ? window * sizeof(uint16_t) : 0;
+    return (r->m->inner.size + window + (size_t)(r->chunk + 1) * C) * sizeof(real) + halves +
            (size_t)r->chunk * sizeof *r->tokens;
 }
 

@@ -45,15 +45,26 @@ int64_t reader_window_place(Reader *r)
     return first - past;
 }
 
-/* Rows [from, from + n) to the front, none of which is written over before it has moved. */
-static void move_rows(const Reader *r, real *rows, int64_t from, int64_t n)
+/* Rows [from, from + n) of so many bytes to the front, none of which is written over before it has
+ * moved. */
+static void move_rows(const Reader *r, void *rows, size_t bytes, int64_t from, int64_t n)
 {
-    size_t C = (size_t)r->m->cfg.model.hidden_size;
+    char *to = rows;
     for (int64_t at = 0, part; at < n; at += part) {
         part = from < n - at ? from : n - at;
-        backend_copy(r->m->be, rows + (size_t)at * C, rows + (size_t)(at + from) * C,
-                     (size_t)part * C);
+        backend_copy_bytes(r->m->be, to + (size_t)at * bytes, to + (size_t)(at + from) * bytes,
+                           (size_t)part * bytes);
     }
+}
+
+static void move_window(const Reader *r, const KvRows *kv, int64_t from, int64_t n)
+{
+    size_t C = (size_t)r->m->cfg.model.hidden_size;
+    move_rows(r, kv->k, C * sizeof *kv->k, from, n);
+    move_rows(r, kv->v, C * sizeof *kv->v, from, n);
+    if (!kv->k16) return;
+    move_rows(r, kv->k16, C * sizeof *kv->k16, from, n);
+    move_rows(r, kv->v16, C * sizeof *kv->v16, from, n);
 }
 
 /* The next chunk begins: where the window is at its end, keys that can still be seen move. */
@@ -64,10 +75,7 @@ static void begin_chunk(Reader *r)
     if (r->history < 0) return;
     int64_t past = whole_chunks(r, r->history), first = r->counters.tokens - r->kv_base;
     if (first + r->chunk <= r->kv.rows) return;
-    for (int l = 0; l < r->kv.n_layers; l++) {
-        move_rows(r, r->kv.layer[l].k, first - past, past);
-        move_rows(r, r->kv.layer[l].v, first - past, past);
-    }
+    for (int l = 0; l < r->kv.n_layers; l++) move_window(r, &r->kv.layer[l], first - past, past);
     r->kv_base = r->counters.tokens - past;
 }
 

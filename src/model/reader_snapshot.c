@@ -121,6 +121,14 @@ static int check_ids(const Reader *r, const int32_t *tokens, int64_t n, Err *err
     return 0;
 }
 
+/* half: what attention may read instead of the window, or NULL. */
+static void restore_rows(Reader *r, real *window, uint16_t *half, size_t to, const real *rows,
+                         size_t n)
+{
+    backend_upload(r->m->be, window + to, rows, n);
+    if (half) backend_round(r->m->be, half + to, window + to, n);
+}
+
 /* Everything is checked before anything is changed. */
 int reader_restore(Reader *r, const ReaderSnapshot *s, Err *err)
 {
@@ -147,8 +155,8 @@ int reader_restore(Reader *r, const ReaderSnapshot *s, Err *err)
     size_t to = (size_t)(reader_window_place(r) * C);
     for (int l = 0; l < L; l++) {
         size_t n = (size_t)(rows * C), from = (size_t)l * n;
-        backend_upload(r->m->be, r->kv.layer[l].k + to, (const real *)k->data + from, n);
-        backend_upload(r->m->be, r->kv.layer[l].v + to, (const real *)v->data + from, n);
+        restore_rows(r, r->kv.layer[l].k, r->kv.layer[l].k16, to, (const real *)k->data + from, n);
+        restore_rows(r, r->kv.layer[l].v, r->kv.layer[l].v16, to, (const real *)v->data + from, n);
     }
     backend_upload(r->m->be, r->x, x->data, (size_t)(fill * C));
     backend_upload(r->m->be, r->last_hidden, h->data, (size_t)C);

@@ -10,6 +10,7 @@ static AttentionPass pass_of(Dual o, Dual lse, Dual q, const Window *w, int B, i
     AttentionPass a = {};
     a.q = q;
     a.k = w->k, a.v = w->v, a.kt = w->kt, a.vt = w->vt;
+    a.k16 = w->k16, a.v16 = w->v16;
     a.step = w->step;
     a.B = B, a.M = M, a.H = H, a.D = D, a.C = (size_t)H * (size_t)D;
     a.scale = (real)(1 / sqrt((double)D));

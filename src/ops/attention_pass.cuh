@@ -5,9 +5,10 @@
 #include "ops/attention_seen.cuh"
 
 typedef struct AttentionPass {
-    Dual q;              /* (B, M, C) */
-    const real *k, *v;   /* (B, step / C, C) */
-    const real *kt, *vt; /* (B, M, C) or NULL */
+    Dual q;                    /* (B, M, C) */
+    const real *k, *v;         /* (B, step / C, C) */
+    const uint16_t *k16, *v16; /* rounded, or NULL */
+    const real *kt, *vt;       /* (B, M, C) or NULL */
     size_t step;
     int B, M, H, D;
     size_t C;

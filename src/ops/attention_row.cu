@@ -1,12 +1,14 @@
 /* Attention of few queries over many keys, as generation has them: bound by reading keys and values
- * once (125m, window 8192: 50 MB a sequence and block, 15 us at 3.35 TB/s). The keys of a query are
+ * once (125m, window 8192: 50 MB a sequence and block, 17 us at 3.0 TB/s; half of both where the
+ * window is kept in bfloat16 too). The keys of a query are
  * split into parts, so that all multiprocessors read; a block has one part of one head of one
  * query, and whichever is done last merges the parts in their order by the rule of attention_row.c:
  * the same bits, and no launch that would wait for all.
  *
  * Within a block, `lanes` neighbouring threads share a row of D: 16-byte loads of 256 contiguous
- * bytes for D 64. Each such group takes every n-th batch of rows, asks for all of them before
- * it uses the first, and keeps a running maximum and sums of its own until the end of the part. */
+ * bytes for D 64 in float32, of 128 in bfloat16. Each such group takes every n-th batch of rows,
+ * asks for all of them before it uses the first, and keeps a running maximum and sums of its own
+ * until the end of the part. */
 #include "ops/attention_gpu.cuh"
 
 enum { ROW_BLOCK = 128 };
@@ -22,7 +24,8 @@ struct RowSpan {
 
 struct RowPass {
     const real *q, *k, *v; /* q: (queries, C) */
-    real *partial;         /* (parts, queries, H, 2 + D): top, sum, weighed values */
+    const uint16_t *k16, *v16;
+    real *partial; /* (parts, queries, H, 2 + D): top, sum, weighed values */
     real *o, *lse;
     unsigned *done; /* (grid's queries, H): blocks of a head */
     int M, H, D, parts, queries, lanes;
@@ -37,35 +40,66 @@ __device__ inline real *partial_at(const RowPass &p, int part, int query, int h)
     return p.partial + row * (size_t)(p.D + 2);
 }
 
-/* N chunks of VEC elements of a row, `lanes` chunks apart; zeros beyond D. */
-template <int VEC, int N> struct RowPart {
-    static constexpr int bytes = VEC * N * (int)sizeof(real);
+/* VEC neighbours of a row as one load brings them: of `real`, or of bfloat16. */
+template <typename Key, int VEC> struct alignas(VEC * sizeof(Key)) Chunk {
+    Key x[VEC];
+    __device__ real at(int i) const { return x[i]; }
+};
+template <> struct alignas(uint16_t) Chunk<uint16_t, 1> {
+    uint16_t x;
+    __device__ real at(int) const { return __uint_as_float((unsigned)x << 16); }
+};
+template <> struct alignas(16) Chunk<uint16_t, 8> {
+    unsigned x[4]; /* pairs, the first of each in its lower half */
+    __device__ real at(int i) const
+    {
+        return __uint_as_float(i % 2 ? x[i / 2] & 0xffff0000U : x[i / 2] << 16);
+    }
+};
+
+/* A row's elements of this lane: N chunks, `lanes` chunks apart; zeros beyond D. */
+template <typename Key, int VEC, int N> struct RowLoad {
+    static constexpr int bytes = VEC * N * (int)sizeof(Key);
     static constexpr int batch = bytes <= 16 ? 8 : bytes <= 32 ? 4 : 2; /* rows at a time */
+    Chunk<Key, VEC> x[N];
+
+    __device__ inline void load(const Key *row, const RowPass &p, bool there)
+    {
+        int lane = (int)threadIdx.x % p.lanes;
+        for (int n = 0; n < N; n++) {
+            int d = (lane + n * p.lanes) * VEC;
+            x[n] = {};
+            if (there && d < p.D) x[n] = *reinterpret_cast<const Chunk<Key, VEC> *>(row + d);
+        }
+    }
+};
+
+/* The same elements, to compute with. */
+template <int VEC, int N> struct RowPart {
     real x[N][VEC];
 };
 
-template <int VEC> struct alignas(VEC * sizeof(real)) Chunk {
-    real x[VEC];
-};
-
+/* Loads of no more than 16 bytes, whatever a lane has of a row. */
 template <int VEC, int N>
-__device__ inline void load_part(RowPart<VEC, N> *to, const real *row, const RowPass &p, bool there)
+__device__ inline void load_query(RowPart<VEC, N> *q, const real *row, const RowPass &p)
 {
+    constexpr int W = VEC < WIDE ? VEC : WIDE;
     int lane = (int)threadIdx.x % p.lanes;
-    for (int n = 0; n < N; n++) {
-        int d = (lane + n * p.lanes) * VEC;
-        Chunk<VEC> c = {};
-        if (there && d < p.D) c = *reinterpret_cast<const Chunk<VEC> *>(row + d);
-        for (int i = 0; i < VEC; i++) to->x[n][i] = c.x[i];
-    }
+    for (int n = 0; n < N; n++)
+        for (int i = 0; i < VEC; i += W) {
+            int d = (lane + n * p.lanes) * VEC;
+            Chunk<real, W> c = {};
+            if (d < p.D) c = *reinterpret_cast<const Chunk<real, W> *>(row + d + i);
+            for (int j = 0; j < W; j++) q->x[n][i + j] = p.scale * c.x[j];
+        }
 }
 
-template <int VEC, int N>
-__device__ inline real dot_parts(const RowPart<VEC, N> &a, const RowPart<VEC, N> &b, int lanes)
+template <typename Key, int VEC, int N>
+__device__ inline real dot_parts(const RowPart<VEC, N> &a, const RowLoad<Key, VEC, N> &b, int lanes)
 {
     real sum = 0;
     for (int n = 0; n < N; n++)
-        for (int i = 0; i < VEC; i++) sum += a.x[n][i] * b.x[n][i];
+        for (int i = 0; i < VEC; i++) sum += a.x[n][i] * b.x[n].at(i);
     for (int lane = lanes / 2; lane > 0; lane /= 2) sum += __shfl_xor_sync(FULL_WARP, sum, lane);
     return sum;
 }
@@ -77,21 +111,19 @@ template <int VEC, int N> struct RowSums {
 };
 
 /* A batch of rows from `from` on; those from `to` on are not there. */
-template <int VEC, int N>
+template <typename Key, int VEC, int N>
 __device__ inline void add_keys(RowSums<VEC, N> *r, const RowPass &p, const RowPart<VEC, N> &q,
-                                const real *k, const real *v, int from, int to)
+                                const Key *k, const Key *v, int from, int to)
 {
-    constexpr int KEYS = RowPart<VEC, N>::batch;
-    RowPart<VEC, N> rows[KEYS];
+    constexpr int KEYS = RowLoad<Key, VEC, N>::batch;
+    RowLoad<Key, VEC, N> rows[KEYS];
     real s[KEYS], top = r->top;
-    for (int j = 0; j < KEYS; j++)
-        load_part<VEC, N>(&rows[j], k + (size_t)(from + j) * p.C, p, from + j < to);
+    for (int j = 0; j < KEYS; j++) rows[j].load(k + (size_t)(from + j) * p.C, p, from + j < to);
     for (int j = 0; j < KEYS; j++) {
-        s[j] = dot_parts<VEC, N>(q, rows[j], p.lanes);
+        s[j] = dot_parts(q, rows[j], p.lanes);
         if (from + j < to && s[j] > top) top = s[j];
     }
-    for (int j = 0; j < KEYS; j++)
-        load_part<VEC, N>(&rows[j], v + (size_t)(from + j) * p.C, p, from + j < to);
+    for (int j = 0; j < KEYS; j++) rows[j].load(v + (size_t)(from + j) * p.C, p, from + j < to);
     real before = exp(r->top - top);
     r->top = top;
     r->sum *= before;
@@ -101,7 +133,7 @@ __device__ inline void add_keys(RowSums<VEC, N> *r, const RowPass &p, const RowP
         real e = from + j < to ? exp(s[j] - top) : (real)0;
         r->sum += e;
         for (int n = 0; n < N; n++)
-            for (int i = 0; i < VEC; i++) r->o.x[n][i] += e * rows[j].x[n][i];
+            for (int i = 0; i < VEC; i++) r->o.x[n][i] += e * rows[j].x[n].at(i);
     }
 }
 
@@ -126,19 +158,21 @@ __device__ inline void merge_partials(real *to, const real *from, int count, siz
     }
 }
 
-/* What one query sees: rows [from, to) of the arrays `shift` behind the first sequence's. */
+/* What one query sees: rows [from, to) of the arrays `shift` elements behind the first sequence's.
+ */
 struct RowRange {
     ptrdiff_t shift;
     int from, to;
 };
 
-__device__ inline RowRange row_range(const RowSpan &s, int b, int m)
+/* halves: elements of these arrays that lie in the room of a `real`. */
+__device__ inline RowRange row_range(const RowSpan &s, int b, int m, int halves)
 {
     RowRange r = {(ptrdiff_t)((size_t)b * s.step), 0, 0};
     int first = s.first;
     int64_t position = s.position;
     if (s.places.shift) {
-        r.shift = s.places.shift[b];
+        r.shift = s.places.shift[b] * halves;
         first = s.places.first[b];
         position = s.places.position[b];
     }
@@ -219,29 +253,40 @@ __device__ inline void put_row(const RowPass &p, real *shared, int query, int h)
         p.lse[((size_t)b * (size_t)p.H + (size_t)h) * (size_t)p.M + (size_t)m] = top + log(sum);
 }
 
+template <typename Key> struct RowKeys;
+template <> struct RowKeys<real> {
+    const real *k, *v;
+    __host__ __device__ explicit RowKeys(const RowPass &p) : k(p.k), v(p.v) {}
+};
+template <> struct RowKeys<uint16_t> {
+    const uint16_t *k, *v;
+    __host__ __device__ explicit RowKeys(const RowPass &p) : k(p.k16), v(p.v16) {}
+};
+
 /* grid: (parts, H, queries) */
-template <int VEC, int N>
+template <typename Key, int VEC, int N>
 __global__ void __launch_bounds__(ROW_BLOCK, N > 4 ? 3 : 4) row_kernel(RowPass p, RowSpan span)
 {
     real *shared = dynamic_shared<real>(); /* (groups, 2 + D) */
     int part = (int)blockIdx.x, h = (int)blockIdx.y, query = p.from + (int)blockIdx.z;
     int group = (int)threadIdx.x / p.lanes, groups = ROW_BLOCK / p.lanes;
-    RowRange range = row_range(span, query / p.M, query % p.M);
+    RowRange range = row_range(span, query / p.M, query % p.M, (int)(sizeof(real) / sizeof(Key)));
     int rows = range.to - range.from;
     int from = range.from + (int)((int64_t)rows * part / p.parts);
     int to = range.from + (int)((int64_t)rows * (part + 1) / p.parts);
     size_t head = (size_t)h * (size_t)p.D;
-    const real *k = p.k + range.shift + head, *v = p.v + range.shift + head;
+    RowKeys<Key> keys(p);
+    const Key *k = keys.k + range.shift + head, *v = keys.v + range.shift + head;
     RowPart<VEC, N> q;
     RowSums<VEC, N> r;
-    load_part<VEC, N>(&q, p.q + (size_t)query * p.C + head, p, true);
+    load_query(&q, p.q + (size_t)query * p.C + head, p);
     for (int n = 0; n < N; n++)
-        for (int i = 0; i < VEC; i++) q.x[n][i] *= p.scale, r.o.x[n][i] = 0;
+        for (int i = 0; i < VEC; i++) r.o.x[n][i] = 0;
     r.top = (real)-1e30;
     r.sum = 0;
-    constexpr int batch = RowPart<VEC, N>::batch;
+    constexpr int batch = RowLoad<Key, VEC, N>::batch;
     for (int key = from; key < to; key += groups * batch)
-        add_keys<VEC, N>(&r, p, q, k, v, key + group * batch, to);
+        add_keys<Key>(&r, p, q, k, v, key + group * batch, to);
     real *mine = shared + group * (p.D + 2);
     int lane = (int)threadIdx.x % p.lanes;
     if (lane == 0) mine[0] = r.top, mine[1] = r.sum;
@@ -256,14 +301,15 @@ __global__ void __launch_bounds__(ROW_BLOCK, N > 4 ? 3 : 4) row_kernel(RowPass p
 }
 
 /* As many queries at once as there are counters for. */
-template <int VEC, int N> static void row_launch(Backend *be, RowPass p, const RowSpan &span)
+template <typename Key, int VEC, int N>
+static void row_launch(Backend *be, RowPass p, const RowSpan &span)
 {
     int sums = ROW_BLOCK / p.lanes * (p.D + 2), merged = p.parts + max_int(p.D, ROW_BLOCK);
     size_t shared = (size_t)max_int(sums, merged) * sizeof(real);
     int most = CUDA_COUNTERS / p.H;
     for (; p.from < p.queries; p.from += most) {
         dim3 grid((unsigned)p.parts, (unsigned)p.H, (unsigned)min_int(most, p.queries - p.from));
-        launch(be, row_kernel<VEC, N>, grid, ROW_BLOCK, shared, p, span);
+        launch(be, row_kernel<Key, VEC, N>, grid, ROW_BLOCK, shared, p, span);
     }
 }
 
@@ -280,26 +326,30 @@ static bool aligned(const void *x)
     return (uintptr_t)x % 16 == 0;
 }
 
-/* Whether every row of every head starts at a multiple of 16 bytes. Places' shifts are distances
- * between allocations, or multiples of rows. */
-static bool rows_are_wide(const RowPass &p, const RowSpan &span)
+/* Whether every row of every head starts at a multiple of 16 bytes, of which `vec` elements take
+ * as many. Places' shifts are distances between allocations, or multiples of rows. */
+static bool rows_are_wide(const RowPass &p, const RowSpan &span, const void *k, const void *v,
+                          int vec)
 {
-    return p.D % WIDE == 0 && aligned(p.q) && aligned(p.k) && aligned(p.v) && span.step % WIDE == 0;
+    return p.D % vec == 0 && aligned(p.q) && aligned(k) && aligned(v) &&
+           span.step % (size_t)vec == 0;
 }
 
-static void row_run(Backend *be, RowPass p, const RowSpan &span)
+/* VEC: elements of 16 bytes. */
+template <typename Key, int VEC> static void row_run(Backend *be, RowPass p, const RowSpan &span)
 {
-    constexpr int wide_n = WIDEST / WIDE / WARP, n = WIDEST / WARP;
-    bool wide = rows_are_wide(p, span);
-    p.lanes = lanes_for(wide ? p.D / WIDE : p.D);
-    if (wide && p.D <= WARP * WIDE)
-        row_launch<WIDE, 1>(be, p, span);
+    constexpr int most = WIDEST / WARP, wide_n = VEC < most ? most / VEC : 1;
+    RowKeys<Key> keys(p);
+    bool wide = rows_are_wide(p, span, keys.k, keys.v, VEC);
+    p.lanes = lanes_for(wide ? p.D / VEC : p.D);
+    if (wide && p.D <= WARP * VEC)
+        row_launch<Key, VEC, 1>(be, p, span);
     else if (wide)
-        row_launch<WIDE, wide_n>(be, p, span);
+        row_launch<Key, VEC, wide_n>(be, p, span);
     else if (p.D <= WARP)
-        row_launch<1, 1>(be, p, span);
+        row_launch<Key, 1, 1>(be, p, span);
     else
-        row_launch<1, n>(be, p, span);
+        row_launch<Key, 1, most>(be, p, span);
 }
 
 /* Parts: about four blocks for every multiprocessor, each of which has 16 KB of loads in flight;
@@ -319,7 +369,7 @@ extern "C" void KERNEL(attention_row)(Backend *be, real *o, real *lse, const rea
                                       const Window *w, int B, int M, int H, int D)
 {
     RowPass p = {};
-    p.q = q, p.k = w->k, p.v = w->v, p.o = o, p.lse = lse;
+    p.q = q, p.k = w->k, p.v = w->v, p.k16 = w->k16, p.v16 = w->v16, p.o = o, p.lse = lse;
     p.M = M, p.H = H, p.D = D, p.C = (size_t)H * (size_t)D, p.queries = B * M;
     p.scale = (real)(1 / sqrt((double)D));
     p.parts = parts_for(be, w, p.queries, M, p.C, H);
@@ -329,5 +379,8 @@ extern "C" void KERNEL(attention_row)(Backend *be, real *o, real *lse, const rea
         w->places ? *w->places : Places{}, w->step, w->first, w->position, w->window, w->local};
     size_t partials = (size_t)p.parts * (size_t)p.queries * (size_t)H * (size_t)(D + 2);
     p.partial = (real *)cuda_scratch(be, partials * sizeof *p.partial);
-    row_run(be, p, span);
+    if (p.k16)
+        row_run<uint16_t, 8>(be, p, span);
+    else
+        row_run<real, WIDE>(be, p, span);
 }

@@ -110,20 +110,26 @@ static TcPass tc_pass(Backend *be, const AttentionPass &a, bool backward, int pa
     return c;
 }
 
+/* Rows of keys, or of values: as the window has them rounded, or yet to be. */
+static Matrices window_rows(const TcPass &c, const real *x, const uint16_t *half)
+{
+    const AttentionPass &a = c.a;
+    int64_t C = (int64_t)a.C, rows = a.seen.end - c.row0, row0 = c.row0 * C;
+    const void *from = half ? (const void *)(half + row0) : (const void *)(x + row0);
+    return {from, rows, C, C, (int64_t)a.step, half ? 0 : a.B};
+}
+
 /* Sets c's operands, for as long as the caller's group of products lasts. */
 static void tc_operands(Backend *be, TcPass *c, bool backward, bool dual)
 {
     enum { Q, D_O, K, V, TANGENT };
     const AttentionPass &a = c->a;
-    int64_t C = (int64_t)a.C, own = a.M * C, rows = a.seen.end - c->row0, row0 = c->row0 * C;
-    Matrices x[2 * TANGENT] = {{a.q.v, a.M, C, C, own, a.B},
-                               {a.d_o.v ? a.d_o.v : a.d_o.t, a.M, C, C, own, a.B},
-                               {a.k + row0, rows, C, C, (int64_t)a.step, a.B},
-                               {a.v + row0, rows, C, C, (int64_t)a.step, a.B},
-                               {a.q.t, a.M, C, C, own, a.B},
-                               {a.d_o.t, a.M, C, C, own, a.B},
-                               {a.kt, a.M, C, C, own, a.B},
-                               {a.vt, a.M, C, C, own, a.B}};
+    int64_t C = (int64_t)a.C, own = a.M * C;
+    Matrices x[2 * TANGENT] = {
+        {a.q.v, a.M, C, C, own, a.B}, {a.d_o.v ? a.d_o.v : a.d_o.t, a.M, C, C, own, a.B},
+        window_rows(*c, a.k, a.k16),  window_rows(*c, a.v, a.v16),
+        {a.q.t, a.M, C, C, own, a.B}, {a.d_o.t, a.M, C, C, own, a.B},
+        {a.kt, a.M, C, C, own, a.B},  {a.vt, a.M, C, C, own, a.B}};
     for (int slot = 0; slot <= dual; slot++)
         if (!backward) x[slot * TANGENT + D_O].count = 0;
     cuda_operands_round(be, cuda_operands(be), x, (dual ? 2 : 1) * TANGENT);
@@ -249,9 +255,10 @@ static bool tc_suits(const Backend *be, const AttentionPass &a)
 {
     constexpr size_t most = KeyPlan<128, true, true>::shared;
     const WindowGrad &g = a.grad;
-    const void *rows[] = {a.q.v, a.q.t, a.k,    a.v,    a.kt, a.vt, a.d_o.v,  a.d_o.t,
-                          a.o.v, a.o.t, a.dq.v, a.dq.t, g.dk, g.dv, g.own_dk, g.own_dv};
-    bool suits = be->bf16 && (a.D == 64 || a.D == 128) && a.step % 4 == 0 && g.step % 4 == 0;
+    const void *rows[] = {a.q.v,   a.q.t, a.k,   a.v,    a.k16,  a.v16, a.kt, a.vt,     a.d_o.v,
+                          a.d_o.t, a.o.v, a.o.t, a.dq.v, a.dq.t, g.dk,  g.dv, g.own_dk, g.own_dv};
+    bool suits =
+        be->bf16 && (a.D == 64 || a.D == 128) && a.step % (a.k16 ? 8 : 4) == 0 && g.step % 4 == 0;
     for (const void *p : rows) suits = suits && (uintptr_t)p % 16 == 0;
     return suits && (a.D == 64 || cuda_shared_most(be) >= most);
 }

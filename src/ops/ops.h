@@ -41,16 +41,20 @@ static inline real *param_of(Param w, int b)
 /* Where sequences that go on each by itself, one query each, have their rows; (B) each, in the
  * backend's memory. */
 typedef struct Places {
-    const ptrdiff_t *shift;  /* from the first sequence's arrays of keys and values to each one's */
-    const int *first;        /* as in Window */
+    const ptrdiff_t *shift; /* from the first sequence's arrays of keys and values to each one's, in
+                               `real`, of bfloat16 arrays too: they lie as far apart */
+    const int *first;       /* as in Window */
     const int64_t *position; /* as in Window */
 } Places;
+
+enum { HALVES = (int)(sizeof(real) / sizeof(uint16_t)) }; /* that fit one `real` */
 
 /* Rows (B, M, C) whose sequences lie apart, in each slot as far as it says. */
 typedef struct Strided {
     real *v, *t;
     size_t v_step, t_step; /* elements from one sequence to the next */
     const Places *places;  /* M = 1: where the rows of v lie instead, from v on; or NULL */
+    uint16_t *half;        /* rope_forward: v in bfloat16, as in Window; or NULL */
 } Strided;
 
 /* How heads are turned, and normed before. */
@@ -62,12 +66,14 @@ typedef struct Rope {
 
 /* Keys and values of one block for a span of a stream: rows in order of position. */
 typedef struct Window {
-    const real *k, *v;   /* (B, step / C, C): rotated keys, values; row 0 of each sequence */
-    size_t step;         /* elements from one sequence to the next */
-    const real *kt, *vt; /* (B, M, C): tangents of the span's own rows, or NULL */
-    int first;           /* row of the span's first query; rows before it are its past */
-    int64_t position;    /* absolute position of the span's first query */
-    int64_t window;      /* a query sees this many keys, itself included; 0: all before it */
+    const real *k, *v;         /* (B, step / C, C): rotated keys, values; row 0 of each sequence */
+    const uint16_t *k16, *v16; /* k and v rounded to bfloat16, which may be read instead; or NULL:
+                                  not kept (backend_half_windows) */
+    size_t step;               /* elements from one sequence to the next */
+    const real *kt, *vt;       /* (B, M, C): tangents of the span's own rows, or NULL */
+    int first;                 /* row of the span's first query; rows before it are its past */
+    int64_t position;          /* absolute position of the span's first query */
+    int64_t window;            /* a query sees this many keys, itself included; 0: all before it */
     int64_t local; /* queries see keys of their own chunk of this length only; 0: no such limit */
     const Places *places; /* M = 1, no tangents: instead of step, first and position; or NULL */
 } Window;

@@ -200,10 +200,13 @@ static __global__ void __launch_bounds__(BLOCK) rope_kernel(const __grid_constan
     }
     if (!there) return;
     x.turn(cs, 1);
-    ptrdiff_t to = (ptrdiff_t)p.in(k, f.y.v_step);
-    if (f.places.shift)
-        to = f.places.shift[p.b] + (f.places.first[p.b] * (ptrdiff_t)k.H + p.h) * k.D;
-    x.write(k, f.y.v + to, 0);
+    ptrdiff_t to = (ptrdiff_t)p.in(k, f.y.v_step), apart = 0;
+    if (f.places.shift) {
+        to = (f.places.first[p.b] * (ptrdiff_t)k.H + p.h) * k.D;
+        apart = f.places.shift[p.b];
+    }
+    x.write(k, f.y.v + apart + to, 0);
+    if (f.y.half) x.write(k, Out{NULL, f.y.half + apart * HALVES + to}, 0);
     if (!f.y.t) return;
     xt.turn(cs, 1);
     xt.write(k, f.y.t, p.in(k, f.y.t_step));
@@ -219,7 +222,7 @@ static Heads heads_of(const Rope *rope, int M, int H, int D, bool packs)
 /* Whether rows of all sequences begin with whole packs. */
 static bool whole_rows(const Strided &y, int B)
 {
-    return aligned(y.v, y.t) &&
+    return aligned(y.v, y.t, y.half) &&
            (B == 1 || ((!y.v || whole_packs(y.v_step)) && (!y.t || whole_packs(y.t_step))));
 }
 
@@ -247,6 +250,7 @@ static void forward_from(Backend *be, RopeForward f, const ptrdiff_t *shift, con
         f.places.first += b;
     } else {
         f.y.v += (size_t)b * f.y.v_step;
+        if (f.y.half) f.y.half += (size_t)b * f.y.v_step;
     }
     if (f.y.t) f.y.t += (size_t)b * f.y.t_step;
     if (packs)
@@ -406,7 +410,7 @@ void KERNEL(rope_backward)(Backend *be, Dual dx, Param dw, const Strided *dy, Du
 {
     Strided from = *dy;
     if (!from.v && !x.t && !w.t) { /* as plain_in_tangent_slot */
-        from = {from.t, NULL, from.t_step, 0, NULL};
+        from = {from.t, NULL, from.t_step, 0, NULL, NULL};
         dx = {dx.t, NULL};
         dw = {dw.t, NULL, dw.step, NULL};
     }

@@ -209,7 +209,7 @@ static Cost swiglu_back(Shape *s, bool dual)
 static Cost turn(Shape *s, real *norm, bool dual)
 {
     size_t step = (size_t)s->M * (size_t)s->C;
-    Strided y = {s->c[2], dual ? s->c[3] : NULL, step, step, NULL};
+    Strided y = {s->c[2], dual ? s->c[3] : NULL, step, step, NULL, NULL};
     Rope r = {s->rope, 0, 1e-6};
     s->be->ops->rope_forward(s->be, &y, dual_of(s->c[0], s->c[1], dual), (Param){.v = norm}, &r, 1,
                              s->M, s->H, s->D);
@@ -230,7 +230,7 @@ static Cost rope_back(Shape *s, bool dual)
     size_t step = (size_t)s->M * (size_t)s->C;
     Param w = {.v = s->norm}, none = {0};
     Dual dx = {dual ? s->c[6] : NULL, s->c[7]};
-    Strided dy = {dual ? s->c[2] : NULL, s->c[3], step, step, NULL};
+    Strided dy = {dual ? s->c[2] : NULL, s->c[3], step, step, NULL, NULL};
     Rope r = {s->rope, 0, 1e-6};
     s->be->ops->rope_backward(s->be, dx, none, &dy, dual_of(s->c[0], s->c[1], dual), w, &r, 1, s->M,
                               s->H, s->D);

@@ -96,7 +96,7 @@ static void rope_backward_call(Backend *be, const OpCase *c, Dual dx, Param dw, 
     RopeRoom r = rope_room(be, c);
     int width = c->H * c->C;
     bool in_place = c->N == 1;
-    Strided from = in_place ? (Strided){dx.v, dx.t, r.dense, r.dense, NULL} : r.wide;
+    Strided from = in_place ? (Strided){dx.v, dx.t, r.dense, r.dense, NULL, NULL} : r.wide;
     if (dy.v) be->ops->copy_rows(be, from.v, from.v_step, dy.v, r.dense, c->B, c->R, width);
     if (dy.t) be->ops->copy_rows(be, from.t, from.t_step, dy.t, r.dense, c->B, c->R, width);
     if (!dy.v) from.v = NULL;

@@ -1,0 +1,134 @@
+/* The window that a reader keeps in bfloat16 beside its own on a GPU: what was written, moved,
+ * loaded or placed is in both, and what is read from it scores as before. */
+#include "cuda_reader.h"
+
+/* To nearest, ties to even; of numbers. */
+static uint16_t rounded(real x)
+{
+    float value = (float)x;
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return (uint16_t)((bits + 0x7fffU + (bits >> 16 & 1)) >> 16);
+}
+
+static void expect_rounded(Backend *be, const char *when, const uint16_t *half, const real *rows,
+                           size_t n)
+{
+    size_t room = reals_for(n * sizeof *half);
+    real *wanted = malloc(n * sizeof *wanted), *got = malloc(room * sizeof *got);
+    assert_non_null(wanted);
+    assert_non_null(got);
+    backend_download(be, wanted, rows, n);
+    backend_download(be, got, (const real *)(const void *)half, room);
+    for (size_t i = 0; i < n; i++) {
+        uint16_t is;
+        memcpy(&is, (char *)got + i * sizeof is, sizeof is);
+        if (is != rounded(wanted[i]))
+            fail_msg("%s: element %zu is %#x, of %.9g", when, i, (unsigned)is, (double)wanted[i]);
+    }
+    free(wanted);
+    free(got);
+}
+
+/* The window in bfloat16 is the window, rounded. */
+static void expect_halves(const Reader *r, const char *when)
+{
+    size_t n = (size_t)(r->kv.rows * r->m->cfg.model.hidden_size);
+    for (int l = 0; l < r->kv.n_layers; l++) {
+        const KvRows *kv = &r->kv.layer[l];
+        assert_true(kv->k16 && kv->v16);
+        expect_rounded(r->m->be, when, kv->k16, kv->k, n);
+        expect_rounded(r->m->be, when, kv->v16, kv->v, n);
+    }
+}
+
+/* The text in pieces, a look after each. */
+static void read_looking(Reader *r, const int32_t *tokens, int from, int to, double *nll)
+{
+    static const int pieces[] = {33, 8, 2, 15, 1, 21, 16};
+    for (int i = 0, at = from, n; at < to; at += n, i++) {
+        n = pieces[i % ARRAY_LEN(pieces)] < to - at ? pieces[i % ARRAY_LEN(pieces)] : to - at;
+        feed(r, tokens + at, (size_t)n, nll + at);
+        expect_halves(r, "after a piece");
+    }
+}
+
+/* Tokens one by one, for all readers side by side. */
+static void step_looking(Reader **r, int n, const int32_t *tokens, int steps)
+{
+    int32_t next[2];
+    Err err;
+    for (int i = 0; i < steps; i++) {
+        for (int b = 0; b < n; b++) next[b] = tokens[i + b];
+        if (readers_feed(r, n, next, &err) < 0) fail_msg("%s", err.text);
+        for (int b = 0; b < n; b++) expect_halves(r[b], "after a step");
+    }
+}
+
+/* Pieces, moves of the window, records, a memory that is taken up again, readers side by side. */
+static void check_halves(int64_t head)
+{
+    enum { HALF = 90, ALL = 160 };
+    int32_t tokens[TEXT];
+    double nll[TEXT], again[TEXT];
+    ReaderSnapshot state;
+    Err err;
+    draw_text(tokens, TEXT, 10);
+    Backend *be = open_test_gpu(true);
+    Model *m = make_wide(be, SEQ_SWA, true, head);
+    Reader *r[2] = {make_reader(m, true), make_reader(m, true)};
+    size_t window = 4 * (size_t)(r[0]->kv.rows * m->cfg.model.hidden_size); /* of 2 layers */
+    size_t least = window * (sizeof(real) + sizeof(uint16_t));
+    assert_true(reader_state_bytes(r[0]) > least);
+    assert_true(r[0]->elements * sizeof(real) > least);
+    read_looking(r[0], tokens, 0, HALF, nll);
+    assert_true(records_kept(m) > 0);
+    if (reader_snapshot(r[0], &state, &err) < 0) fail_msg("%s", err.text);
+    if (reader_restore(r[1], &state, &err) < 0) fail_msg("%s", err.text);
+    expect_halves(r[1], "restored");
+    for (int b = 0; b < 2; b++) read_looking(r[b], tokens, HALF, ALL, b ? again : nll);
+    assert_memory_equal(again + HALF, nll + HALF, (ALL - HALF) * sizeof *nll);
+    step_looking(r, 2, tokens + ALL, 2 * CHUNK + 3);
+    step_looking(r, 1, tokens + ALL, CHUNK);
+    reader_snapshot_free(&state);
+    for (int b = 0; b < 2; b++) reader_free(r[b]);
+    close_all(m, be);
+}
+
+static void test_windows_in_bfloat16(void **state)
+{
+    (void)state;
+    check_halves(8);  /* chunks in float32, rows in bfloat16 */
+    check_halves(64); /* tensor cores */
+    Backend *be = open_test_gpu(false);
+    Model *m = make_model(be, SEQ_SWA, false);
+    Reader *r = make_reader(m, true);
+    assert_null(r->kv.layer[0].k16);
+    reader_free(r);
+    close_all(m, be);
+}
+
+/* Chunk by chunk, and token by token, the same text. */
+static void test_tokens_are_as_chunks(void **state)
+{
+    (void)state;
+    enum { ALL = 72 };
+    int32_t tokens[TEXT];
+    double chunks[TEXT], ones[TEXT];
+    draw_text(tokens, TEXT, 11);
+    Backend *be = open_test_gpu(true);
+    Model *m = make_wide(be, SEQ_SWA, true, 64);
+    Reader *r[2] = {make_reader(m, true), make_reader(m, true)};
+    feed(r[0], tokens, ALL, chunks);
+    for (int i = 0; i < ALL; i++) feed(r[1], tokens + i, 1, ones + i);
+    expect_near("token by token", ones, chunks, 0, ALL, 2e-2);
+    for (int b = 0; b < 2; b++) reader_free(r[b]);
+    close_all(m, be);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_windows_in_bfloat16),
+                                       cmocka_unit_test(test_tokens_are_as_chunks)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
