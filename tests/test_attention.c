@@ -298,7 +298,8 @@ static uint16_t *halves_of(Backend *be, real *x, size_t n)
 /* As with the same values in float32. Where these are not needed, they are not there to be read. */
 static void check_halves(Backend *be, const Case *c, unsigned slots)
 {
-    bool rows = c->M <= 4 && slots != (VALUE | TANGENT), tensor_cores = c->D == 64 || c->D == 128;
+    bool dual = slots == (VALUE | TANGENT) && c->tangents;
+    bool rows = c->M <= 4 && !dual, tensor_cores = c->D == 64 || c->D == 128;
     Arrays want = arrays_make(be, c), got = arrays_make(be, c);
     uint16_t *unused[2];
     for (int i = IN_K; i <= IN_V; i++) {

@@ -190,9 +190,11 @@ __device__ inline bool last_block(unsigned *done, int count)
     __shared__ bool last;
     __threadfence();
     __syncthreads();
-    if (threadIdx.x == 0) last = atomicInc(done, (unsigned)count - 1) == (unsigned)count - 1;
+    if (threadIdx.x == 0) {
+        last = atomicInc(done, (unsigned)count - 1) == (unsigned)count - 1;
+        __threadfence(); /* before the barrier, so that it holds for all threads */
+    }
     __syncthreads();
-    __threadfence();
     return last;
 }
 

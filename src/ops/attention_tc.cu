@@ -13,17 +13,17 @@
  *                         registers  shared KB  blocks/SM  products         GFLOP  us
  *   forward      D 64       234        48         2        2                 26     74
  *     tangents              242        80         2        4, own keys 6     53    152
- *   forward      D 128      255        64         2
- *     tangents              255        96         2
+ *   forward      D 128      254        64         2
+ *     tangents              254        96         2
  *   queries      D 64       239        64         2        3                 39    110
- *     dual                  233        96         2        6, own keys 9     80    228
- *   queries      D 128      247        96         2
+ *     dual                  234        96         2        6, own keys 9     80    228
+ *   queries      D 128      248        96         2
  *     dual                  255       128         1
  *   keys         D 64       246        66         2        4                 52    147
- *     dual, past            245        98         2        8                 97    276
- *     dual, own             246        98         2        12                10     28
- *   keys         D 128      244        65         2
- *     dual, past            238        97         2
+ *     dual, past            246        98         2        8                 97    276
+ *     dual, own             244        98         2        12                10     28
+ *   keys         D 128      239        65         2
+ *     dual, past            240        97         2
  *     dual, own             223       129         1        18, scores of each half of the columns
  *
  * A block of queries does 128 operations for every byte of its tiles of keys: what L2 gives an
