@@ -71,7 +71,7 @@ static int run_rope(Backend *be, real *out, real *const *x)
     const size_t step = (size_t)R * C;
     Param w = {.v = x[2], .t = x[3], .step = D}, dw = {out + 6 * N, out + 7 * N, D, NULL};
     Strided y = {out + N, out + 2 * N, step, step, NULL, NULL},
-            plain = {out + 3 * N, NULL, step, 0, NULL};
+            plain = {out + 3 * N, NULL, step, 0, NULL, NULL};
     Strided dy = {x[4], x[5], step, step, NULL, NULL};
     Rope rope = {.table = out, .eps = 1e-6};
     Dual in = {x[0], x[1]};

@@ -59,7 +59,8 @@ template <> struct alignas(16) Chunk<uint16_t, 8> {
 
 /* A row's elements of this lane: N chunks, `lanes` chunks apart; zeros beyond D. */
 template <typename Key, int VEC, int N> struct RowLoad {
-    static constexpr int bytes = VEC * N * (int)sizeof(Key);
+    static constexpr int each = (int)sizeof(Chunk<Key, VEC>);
+    static constexpr int bytes = N * (each < 4 ? 4 : each);             /* of registers */
     static constexpr int batch = bytes <= 16 ? 8 : bytes <= 32 ? 4 : 2; /* rows at a time */
     Chunk<Key, VEC> x[N];
 
@@ -354,6 +355,18 @@ template <typename Key, int VEC> static void row_run(Backend *be, RowPass p, con
         row_launch<Key, 1, most>(be, p, span);
 }
 
+/* The exactness build has no windows in bfloat16. */
+template <typename Real> static void row_window(Backend *be, const RowPass &p, const RowSpan &span)
+{
+    if constexpr (sizeof(Real) == sizeof(float)) {
+        if (p.k16) {
+            row_run<uint16_t, 8>(be, p, span);
+            return;
+        }
+    }
+    row_run<Real, WIDE>(be, p, span);
+}
+
 /* Parts: about four blocks for every multiprocessor, each of which has 16 KB of loads in flight;
  * more are only more to merge. None of fewer keys than fill a block once.
  * Where places are not for the host to read, of the most keys that a query may ever see. */
@@ -381,8 +394,5 @@ extern "C" void KERNEL(attention_row)(Backend *be, real *o, real *lse, const rea
         w->places ? *w->places : Places{}, w->step, w->first, w->position, w->window, w->local};
     size_t partials = (size_t)p.parts * (size_t)p.queries * (size_t)H * (size_t)(D + 2);
     p.partial = (real *)cuda_scratch(be, partials * sizeof *p.partial);
-    if (p.k16)
-        row_run<uint16_t, 8>(be, p, span);
-    else
-        row_run<real, WIDE>(be, p, span);
+    row_window<real>(be, p, span);
 }

@@ -194,7 +194,8 @@ static double token_bytes(const BenchWork *w)
     if (reach.window > 0 && seen > reach.window) seen = reach.window;
     if (reach.local > 0 && seen > reach.local) seen = reach.local;
     double window = 2.0 * (double)c->num_hidden_layers * (double)seen * (double)c->hidden_size;
-    return weights * (w->be->bf16 ? 2 : sizeof(real)) + texts * window * sizeof(real);
+    return weights * (w->be->bf16 ? 2 : sizeof(real)) +
+           texts * window * (backend_half_windows(w->be) ? sizeof(uint16_t) : sizeof(real));
 }
 
 static BenchTimes rates_taken(BenchWork *w)
