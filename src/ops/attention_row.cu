@@ -156,9 +156,11 @@ __device__ inline bool last_block(unsigned *done, int count)
     __shared__ bool last;
     __threadfence();
     __syncthreads();
-    if (threadIdx.x == 0) last = atomicInc(done, (unsigned)count - 1) == (unsigned)count - 1;
+    if (threadIdx.x == 0) {
+        last = atomicInc(done, (unsigned)count - 1) == (unsigned)count - 1;
+        __threadfence(); /* what the atomic has seen is seen by all behind the barrier */
+    }
     __syncthreads();
-    __threadfence();
     return last;
 }
 
