@@ -111,8 +111,11 @@ std::string thread_text(const Moment &m)
     return text;
 }
 
-[[noreturn]] void report(const Now &now, const Touch &before, bool wrote)
+/* Pages are kernels' or not as a whole: what else lies beside static shared memory is passed over.
+ */
+void report(const Now &now, const Touch &before, bool wrote)
 {
+    if (!is_shared(now.p) && place_of(now.p).kind == Kind::HOST) return;
     const Moment &mine = current.moments[now.who], &other = current.moments[before.who];
     const char *does = now.kind == Access::ATOMIC ? "an atomic"
                        : mine.copy                ? "cp.async"
