@@ -17,6 +17,7 @@
 
 #include "base/rng.h"
 #include "case_step.h"
+#include "cuda_device.h"
 #include "ops/ops.h"
 
 enum { CPU, GPU, MACHINES };
@@ -129,14 +130,7 @@ static inline void on_both(void (*call)(int i, const void *arguments), const voi
 static inline void open_machines(void)
 {
     Err err;
-    const char *device = getenv("TTT_TEST_DEVICE"), *build = getenv("TTT_BUILD_DIR");
-    if (!device) {
-        char module[4096];
-        snprintf(module, sizeof module, "%s/libttt_emulated_" REAL_NAME ".so",
-                 build ? build : "build");
-        setenv("TTT_CUDA_MODULE", module, 0);
-        device = "cuda";
-    }
+    const char *device = test_device(REAL_NAME);
     const char *const devices[MACHINES] = {"cpu", device};
     for (int i = 0; i < MACHINES; i++) {
         BackendOptions options = {.threads = 2, .device = devices[i], .bf16 = sizeof(real) == 4};

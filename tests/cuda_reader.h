@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "base/rng.h"
+#include "cuda_device.h"
 #include "model/reader_state.h"
 
 enum { VOCAB = 19, CHUNK = 8, TEXT = 240 };
@@ -30,13 +31,7 @@ static inline Backend *open_device(const char *device, bool bf16)
 
 static inline Backend *open_test_gpu(bool bf16)
 {
-    const char *device = getenv("TTT_TEST_DEVICE"), *build = getenv("TTT_BUILD_DIR");
-    if (!device) {
-        char module[4096];
-        snprintf(module, sizeof module, "%s/libttt_emulated_fp32.so", build ? build : "build");
-        setenv("TTT_CUDA_MODULE", module, 0);
-        device = "cuda";
-    }
+    const char *device = test_device("fp32");
     return open_device(device, bf16);
 }
 

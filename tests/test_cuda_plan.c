@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/rng.h"
+#include "cuda_device.h"
 #include "run/train_plan.h"
 
 typedef struct Case {
@@ -31,13 +32,7 @@ static Backend *open_gpu(bool bf16)
 {
     Backend *be;
     Err err;
-    const char *device = getenv("TTT_TEST_DEVICE"), *build = getenv("TTT_BUILD_DIR");
-    if (!device) {
-        char module[4096];
-        snprintf(module, sizeof module, "%s/libttt_emulated_fp32.so", build ? build : "build");
-        setenv("TTT_CUDA_MODULE", module, 0);
-        device = "cuda";
-    }
+    const char *device = test_device("fp32");
     BackendOptions o = {.device = device, .bf16 = bf16};
     if (backend_open(&be, &o, &err) < 0) fail_msg("%s", err.text);
     return be;

@@ -1,34 +1,15 @@
 /* The emulator itself: kernels with barriers and exchanges give what a GPU gives, and mistakes that
  * a GPU would make felt somewhere else end the program at once, with their place. */
-#include <csetjmp>
-#include <cstdarg>
 #include <cstdio>
 #include <memory>
 #include <string>
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern "C" {
-#include <cmocka.h>
-}
 #include <cublasLt.h>
 
-#include "ops/kernel.cuh"
+#include "bare_backend.cuh"
 #include "ops/mma.cuh"
-
-/* A backend of nothing but the default stream. */
-void cuda_note(Backend *, const char *what, cudaError_t status)
-{
-    if (status != cudaSuccess) fail_msg("%s: %s", what, cudaGetErrorString(status));
-}
-bool cuda_failed(const Backend *)
-{
-    return false;
-}
-cudaStream_t cuda_stream(const Backend *)
-{
-    return nullptr;
-}
 
 static Backend *const be = nullptr;
 

@@ -1,32 +1,13 @@
 /* The detection of data races (race.h): kernels that race, each in a way of its own, end the
  * program with a line that says where, in whichever order threads come; kernels that nearly do, do
  * not. */
-#include <csetjmp>
-#include <cstdarg>
 #include <initializer_list>
 #include <string>
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern "C" {
-#include <cmocka.h>
-}
-
+#include "bare_backend.cuh"
 #include "race_kernels.cuh"
-
-/* A backend of nothing but the default stream. */
-void cuda_note(Backend *, const char *what, cudaError_t status)
-{
-    if (status != cudaSuccess) fail_msg("%s: %s", what, cudaGetErrorString(status));
-}
-bool cuda_failed(const Backend *)
-{
-    return false;
-}
-cudaStream_t cuda_stream(const Backend *)
-{
-    return nullptr;
-}
 
 /* ------------------------------------------------------------------------------ runs of them */
 
