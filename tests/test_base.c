@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <math.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -270,8 +271,12 @@ static void capture(int write_end, int read_end, void (*draw)(void), char *out, 
     draw();
     dup2(saved, STDERR_FILENO);
     close(saved);
-    ssize_t n = read(read_end, out, out_size - 1);
-    out[n > 0 ? n : 0] = '\0';
+    /* A terminal hands over what was written when the system comes to it. */
+    struct pollfd there = {.fd = read_end, .events = POLLIN};
+    size_t n = 0;
+    for (ssize_t got = 1; got > 0 && poll(&there, 1, 100) > 0; n += got > 0 ? (size_t)got : 0)
+        got = read(read_end, out + n, out_size - 1 - n);
+    out[n] = '\0';
 }
 
 static void draw_progress(void)

@@ -79,7 +79,7 @@ static void does_not(const char *name, Kernel kernel)
 static void test_block(void **)
 {
     RACES(no_barrier, "kernel kernel (", "static shared memory", "a write of thread",
-          "a read of thread", "test_race.cu:4");
+          "a read of thread", "test_race.cu:");
     RACES(read_before_write, "static shared memory");
     RACES(last_reader, "thread (40, 0, 0) of block", "byte 0 of dynamic shared memory");
     RACES(same_value, "byte 20 of dynamic shared memory", "a write of thread");
