@@ -7,11 +7,12 @@
 
 #include "backend/cuda_state.cuh"
 
-/* shared: bytes of dynamic shared memory; where the default may not do, the kernel's limit is
+/* Each file's own: files may give their kernels' arguments types of one name.
+ * shared: bytes of dynamic shared memory; where the default may not do, the kernel's limit is
  * raised first. */
 template <typename... Parameters, typename... Arguments>
-void launch(Backend *be, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
-            Arguments... arguments)
+static void launch(Backend *be, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
+                   Arguments... arguments)
 {
     if (cuda_failed(be) || grid.x == 0 || grid.y == 0 || grid.z == 0) return;
     if (shared > CUDA_STATIC_SHARED)

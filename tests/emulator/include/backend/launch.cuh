@@ -9,7 +9,7 @@
 #include "backend/cuda_state.cuh"
 
 template <typename... Parameters, typename... Arguments>
-void launch_emulated(const char *text, const char *file, int line, Backend *be,
+static void launch_emulated(const char *text, const char *file, int line, Backend *be,
                      void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
                      Arguments... arguments)
 {
