@@ -103,7 +103,7 @@ void backend_download(Backend *be, real *host, const real *from, size_t n)
 
 bool backend_half_windows(const Backend *be)
 {
-    return be->machine->half_windows && be->bf16 && sizeof(real) == sizeof(float);
+    return be->machine->half_windows && backend_rounds(be);
 }
 
 void backend_round(Backend *be, uint16_t *to, const real *x, size_t n)

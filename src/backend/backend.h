@@ -61,6 +61,11 @@ void backend_copy(Backend *be, real *to, const real *from, size_t n);
 /* Host to backend and back, when all that was started before is done. */
 void backend_upload(Backend *be, real *to, const real *host, size_t n);
 void backend_download(Backend *be, real *host, const real *from, size_t n);
+/* Whether operands of products are rounded to bfloat16. */
+static inline bool backend_rounds(const Backend *be)
+{
+    return be->bf16 && sizeof(real) == sizeof(float);
+}
 /* Whether attention wants keys and values of a window that stays in bfloat16 too, rounded once as
  * they come. */
 bool backend_half_windows(const Backend *be);

@@ -24,14 +24,9 @@ static size_t bytes_for(size_t n)
     return reals_for(n * sizeof(uint16_t)) * sizeof(real);
 }
 
-static bool keeps_copies(const Backend *be)
-{
-    return be->bf16 && sizeof(real) == sizeof(float);
-}
-
 size_t bf16_copy_bytes(const Backend *be, size_t n)
 {
-    return keeps_copies(be) ? bytes_for(n) : 0;
+    return backend_rounds(be) ? bytes_for(n) : 0;
 }
 
 static Copy *copy_of(const Backend *be, const real *x)
@@ -57,7 +52,7 @@ static Copy *copy_new(Backend *be)
 
 void bf16_copy_keep(Backend *be, const real *x, size_t n)
 {
-    if (!keeps_copies(be) || n == 0) return;
+    if (!backend_rounds(be) || n == 0) return;
     Copy *c = copy_of(be, x);
     if (!c) {
         c = copy_new(be);

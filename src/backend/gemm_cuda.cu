@@ -237,7 +237,7 @@ void cuda_gemm(Backend *be, CudaGemm *c, const Gemm *g)
     Matrices ab[] = {
         {g->A, g->ta ? g->K : g->M, g->ta ? g->M : g->K, g->lda, (int64_t)g->step_a, g->count},
         {g->B, g->tb ? g->N : g->K, g->tb ? g->K : g->N, g->ldb, (int64_t)g->step_b, g->count}};
-    bool half = be->bf16 && sizeof(real) == sizeof(float);
+    bool half = backend_rounds(be);
     CudaOperands *operands = cuda_operands(be);
     cuda_operands_group(be, operands, true);
     if (half) cuda_operands_round(be, operands, ab, 2);

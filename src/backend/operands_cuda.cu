@@ -161,7 +161,7 @@ void cuda_operands_forget(CudaOperands *o, const real *x, size_t n)
 void cuda_operands_declare(Backend *be, CudaOperands *o, const real *x, size_t n)
 {
     bool dead = cuda_failed(be) && !cuda_rehearses(be);
-    if (o->depth == 0 || dead || !be->bf16 || sizeof(real) != sizeof(float)) return;
+    if (o->depth == 0 || dead || !backend_rounds(be)) return;
     cuda_operands_forget(o, x, n);
     operand_new(be, o, as_run(x, (int64_t)n), true);
 }
