@@ -20,21 +20,6 @@
 
 enum { VOCAB = 19, CHUNK = 8, TEXT = 240 };
 
-static inline Backend *open_device(const char *device, bool bf16)
-{
-    Backend *be;
-    Err err;
-    BackendOptions o = {.threads = 1, .device = device, .bf16 = bf16};
-    if (backend_open(&be, &o, &err) < 0) fail_msg("%s", err.text);
-    return be;
-}
-
-static inline Backend *open_test_gpu(bool bf16)
-{
-    const char *device = test_device("fp32");
-    return open_device(device, bf16);
-}
-
 /* A window of 20 and chunks of 8: room for 24 rows of past, and chunks begin at 24 and 32. */
 static inline Model *make_wide(Backend *be, int block, bool bf16, int64_t head)
 {

@@ -28,16 +28,6 @@ static const Case cases[] = {
     {"evaluation, window that moves", true, true, false, 64, 1, 64, 16, 96, 256, 0, 1},
 };
 
-static Backend *open_gpu(bool bf16)
-{
-    Backend *be;
-    Err err;
-    const char *device = test_device("fp32");
-    BackendOptions o = {.device = device, .bf16 = bf16};
-    if (backend_open(&be, &o, &err) < 0) fail_msg("%s", err.text);
-    return be;
-}
-
 static Config config_of(const Case *c)
 {
     Config cfg;
@@ -86,7 +76,7 @@ static void run_twice(Model *m, const SweepOptions *o, real *gradient, const Cas
 static void check_case(const Case *c)
 {
     Config cfg = config_of(c);
-    Backend *be = open_gpu(c->bf16);
+    Backend *be = open_test_gpu(c->bf16);
     Model *m;
     Err err;
     SweepOptions o = {

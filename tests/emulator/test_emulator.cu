@@ -3,8 +3,6 @@
 #include <cstdio>
 #include <memory>
 #include <string>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <cublasLt.h>
 
@@ -265,22 +263,12 @@ static void test_products(void **)
 /* Runs f in a process of its own, which must die and say so in these words. */
 static void dies(const char *words, void (*f)())
 {
-    int ends[2], status;
-    assert_int_equal(pipe(ends), 0);
-    pid_t child = fork();
-    if (child == 0) {
-        dup2(ends[1], STDERR_FILENO);
-        for (int s : {SIGSEGV, SIGABRT, SIGILL}) signal(s, SIG_DFL);
+    auto run = [=] {
         f();
         cudaDeviceSynchronize();
-        _exit(0);
-    }
-    close(ends[1]);
-    std::string said;
-    char part[512];
-    for (ssize_t n; (n = read(ends[0], part, sizeof part)) > 0;) said.append(part, (size_t)n);
-    close(ends[0]);
-    assert_int_equal(waitpid(child, &status, 0), child);
+    };
+    int status;
+    std::string said = said_by(run, &status);
     if (status == 0 || said.find(words) == std::string::npos)
         fail_msg("status %x, no '%s' in: %s", status, words, said.c_str());
 }

@@ -3,8 +3,6 @@
  * not. */
 #include <initializer_list>
 #include <string>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "bare_backend.cuh"
 #include "race_kernels.cuh"
@@ -13,40 +11,33 @@
 
 typedef void (*Kernel)(float *, const float *);
 
-static void run_once(Kernel kernel, int launches)
+enum { LAUNCH_LINE = __LINE__ + 4 };
+static void start(Kernel kernel, int launches, float *x, float *y)
 {
     Backend *be = nullptr;
+    for (int i = 0; i < launches; i++) launch(be, kernel, BLOCKS, THREADS, SHARED, x, y);
+}
+
+static void run_once(Kernel kernel, int launches)
+{
     float *x = nullptr, *y = nullptr;
     assert_int_equal(cudaMalloc(&x, 4096), 0);
     assert_int_equal(cudaMalloc(&y, 4096), 0);
     cudaMemset(x, 0, 4096);
     cudaMemset(y, 0, 4096);
-    for (int i = 0; i < launches; i++) launch(be, kernel, BLOCKS, THREADS, SHARED, x, y);
+    start(kernel, launches, x, y);
     assert_int_equal(cudaDeviceSynchronize(), 0);
     cudaFree(x);
     cudaFree(y);
 }
 
-/* What a process of its own says that runs the kernel in this order. */
 static std::string said_of(Kernel kernel, const char *order, int *status)
 {
-    int ends[2];
-    assert_int_equal(pipe(ends), 0);
-    pid_t child = fork();
-    if (child == 0) {
-        dup2(ends[1], STDERR_FILENO);
-        for (int s : {SIGSEGV, SIGABRT, SIGILL}) signal(s, SIG_DFL);
+    auto run = [=] {
         setenv("TTT_EMULATOR_ORDER", order, 1);
         run_once(kernel, 2);
-        _exit(0);
-    }
-    close(ends[1]);
-    std::string said;
-    char part[512];
-    for (ssize_t n; (n = read(ends[0], part, sizeof part)) > 0;) said.append(part, (size_t)n);
-    close(ends[0]);
-    assert_int_equal(waitpid(child, status, 0), child);
-    return said;
+    };
+    return said_by(run, status);
 }
 
 static const char *const orders[] = {"forward", "reverse", "1", "2"};
@@ -78,8 +69,9 @@ static void does_not(const char *name, Kernel kernel)
 
 static void test_block(void **)
 {
+    std::string launched = "test_race.cu:" + std::to_string(LAUNCH_LINE) + ")";
     RACES(no_barrier, "kernel kernel (", "static shared memory", "a write of thread",
-          "a read of thread", "test_race.cu:");
+          "a read of thread", launched.c_str());
     RACES(read_before_write, "static shared memory");
     RACES(last_reader, "thread (40, 0, 0) of block", "byte 0 of dynamic shared memory");
     RACES(same_value, "byte 20 of dynamic shared memory", "a write of thread");
