@@ -185,20 +185,6 @@ __device__ inline RowRange row_range(const RowSpan &s, int b, int m, int halves)
     return r;
 }
 
-/* Whether this block is the last of `count` to call, and sees what all of them wrote before. */
-__device__ inline bool last_block(unsigned *done, int count)
-{
-    __shared__ bool last;
-    __threadfence();
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        last = atomicInc(done, (unsigned)count - 1) == (unsigned)count - 1;
-        __threadfence(); /* before the barrier, so that it holds for all threads */
-    }
-    __syncthreads();
-    return last;
-}
-
 /* Over the block, in a fixed order; each thread is given it. */
 template <typename F> __device__ inline real over_block(real x, F both)
 {
