@@ -54,6 +54,7 @@ void cuda_memory_zero(Backend *be, void *p, size_t bytes);
 void cuda_memory_copy(Backend *be, void *to, const void *from, size_t bytes);
 void cuda_memory_upload(Backend *be, void *to, const void *host, size_t bytes);
 void cuda_memory_download(Backend *be, void *host, const void *from, size_t bytes);
+void cuda_memory_pin(Backend *be, void *host, size_t bytes, bool on);
 size_t cuda_memory_room(Backend *be);
 size_t cuda_memory_peak(Backend *be);
 void cuda_rehearse_begin(Backend *be);
