@@ -29,6 +29,7 @@ struct Cuda {
     char isa[NAME_LENGTH]; /* "sm_90" */
     size_t shared;         /* bytes of a block's shared memory at most */
     bool reads_host;       /* the GPU reads the host's memory where it lies */
+    bool starts_early;     /* see cuda_starts_early */
     bool failed;
     Err failure;                 /* the first */
     bool recording, refused;     /* between record_begin and record_end; and something failed */

@@ -259,6 +259,7 @@ __global__ void __launch_bounds__(ROW_BLOCK, N > 4 ? 3 : 4) row_kernel(RowPass p
     real *shared = dynamic_shared<real>(); /* (groups, 2 + D) */
     int part = (int)blockIdx.x, h = (int)blockIdx.y, query = p.from + (int)blockIdx.z;
     int group = (int)threadIdx.x / p.lanes, groups = ROW_BLOCK / p.lanes;
+    wait_for_earlier();
     RowRange range = row_range(span, query / p.M, query % p.M, (int)(sizeof(real) / sizeof(Key)));
     int rows = range.to - range.from;
     int from = range.from + (int)((int64_t)rows * part / p.parts);
@@ -298,7 +299,7 @@ static void row_launch(Backend *be, RowPass p, const RowSpan &span)
     int most = CUDA_COUNTERS / p.H;
     for (; p.from < p.queries; p.from += most) {
         dim3 grid((unsigned)p.parts, (unsigned)p.H, (unsigned)min_int(most, p.queries - p.from));
-        launch(be, row_kernel<Key, VEC, N>, grid, ROW_BLOCK, shared, p, span);
+        launch_early(be, row_kernel<Key, VEC, N>, grid, ROW_BLOCK, shared, p, span);
     }
 }
 

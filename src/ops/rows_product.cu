@@ -110,6 +110,7 @@ static __global__ void __launch_bounds__(BLOCK, Threads<ROWS>::few ? 1 : 2)
     __shared__ real sums[WARPS][ROWS * SIDE];
     auto [p, block] = place_of(all);
     int lane = (int)threadIdx.x % WARP, warp = (int)threadIdx.x / WARP, K = all.K;
+    wait_for_earlier();
     int n = (block * (WARPS / share) + warp / share) * SIDE;
     real sum[ROWS][SIDE] = {{0}};
     for (int k = (warp % share * WARP + lane) * W; k < K; k += share * WARP * W) {
@@ -141,7 +142,7 @@ template <typename T, int W, int ROWS> static void dots(Backend *be, Products<T>
     int groups = (int)place_blocks(all, SIDE), share = 1, wanted = cuda_processors(be) * 16;
     while (share < BLOCK / WARP && groups * share < wanted && share * WARP * W < all->K) share *= 2;
     unsigned blocks = place_blocks(all, BLOCK / WARP / share * SIDE);
-    launch(be, dots_kernel<T, W, ROWS>, blocks, BLOCK, 0, *all, share);
+    launch_early(be, dots_kernel<T, W, ROWS>, blocks, BLOCK, 0, *all, share);
 }
 
 /* ------------------------------------------------------------------------------ W (K, N) */
@@ -189,6 +190,15 @@ __device__ inline void put_column(const Products<T> &all, const Product<T> &p,
     p.gated[at] = y / (1 + exp_of(-y)) * y2;
 }
 
+/* The block's columns of W, while the kernel before this one ends. */
+template <typename T> __device__ inline void ask_for_columns(const T *w, int n, int N, int K)
+{
+    constexpr int each = 32 / sizeof(T);
+    for (int k = (int)threadIdx.x; k < K; k += (int)blockDim.x)
+        for (int i = n; i < min(n + COLUMNS, N); i += each)
+            ask_for(w + (size_t)k * (size_t)N + (size_t)i);
+}
+
 /* What comes behind, if this block is its product's last. room: (warps), shared */
 template <typename T>
 __device__ inline void finish_rows(const Products<T> &all, const Product<T> &p, real *room)
@@ -212,6 +222,9 @@ static __global__ void __launch_bounds__(Threads<ROWS>::most, 1)
     int n = block * COLUMNS + lane * W % COLUMNS;
     const T *weight = lane * W < COLUMNS ? p.w : p.w2;
     real sum[ROWS][W] = {{0}}, square[ROWS] = {0};
+    ask_for_columns(p.w, block * COLUMNS, p.N, K);
+    if (p.w2) ask_for_columns(p.w2, block * COLUMNS, p.N, K);
+    wait_for_earlier();
     for (int k = first; k < K && n < p.N; k += FLIGHT * step) {
         Pack<W> w[FLIGHT];
         real x[FLIGHT][ROWS], g[FLIGHT];
@@ -250,7 +263,7 @@ template <typename T, int W, int ROWS> static void columns(Backend *be, Products
     int least = Threads<ROWS>::least, at_once = (int)blocks / cuda_processors(be) + 1;
     int threads = max_int(Threads<ROWS>::most / at_once / least * least, least);
     while (threads > WARP && threads / (2 * COLUMNS / W) / 2 >= all->K) threads /= 2;
-    launch(be, columns_kernel<T, W, ROWS>, blocks, (unsigned)threads, 0, *all);
+    launch_early(be, columns_kernel<T, W, ROWS>, blocks, (unsigned)threads, 0, *all);
 }
 
 /* ------------------------------------------------------------------------------ choices */

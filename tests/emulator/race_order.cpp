@@ -11,7 +11,8 @@ namespace emulator
 namespace race
 {
 
-Current current = {false, -1, nullptr, nullptr, 0, 0, 0, 0, nullptr, nullptr, nullptr, false};
+Current current = {false, -1,      nullptr, nullptr, 0,     0,    0,
+                   0,     nullptr, nullptr, nullptr, false, false};
 
 namespace
 {
