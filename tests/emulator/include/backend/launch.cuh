@@ -10,15 +10,14 @@
 
 template <typename... Parameters, typename... Arguments>
 static void launch_emulated(const char *text, const char *file, int line, bool early, Backend *be,
-                     void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
-                     Arguments... arguments)
+                            void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
+                            Arguments... arguments)
 {
     if (cuda_failed(be) || grid.x == 0 || grid.y == 0 || grid.z == 0) return;
     std::tuple<Parameters...> values(static_cast<Parameters>(arguments)...);
     auto body = [kernel, values] { std::apply(kernel, values); };
-    cuda_note(
-        be, "kernel",
-        emulator::launch_kernel({text, file, line, grid, block, shared, body, early}, cuda_stream(be)));
+    emulator::Kernel all = {text, file, line, grid, block, shared, body, early};
+    cuda_note(be, "kernel", emulator::launch_kernel(all, cuda_stream(be)));
 }
 
 /* Macros, to have the kernel's name. */
