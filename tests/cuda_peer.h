@@ -1,5 +1,5 @@
 /* The kernels of the CUDA backend beside the CPU's, on the same random inputs: what the tests of
- * test_cuda_ops.c and test_cuda_rows.c share. Without a GPU they run in the emulator. */
+ * test_cuda_*.c share. Without a GPU they run in the emulator. */
 #ifndef TTT_TESTS_CUDA_PEER_H
 #define TTT_TESTS_CUDA_PEER_H
 
@@ -31,7 +31,7 @@ typedef struct Array {
     size_t n, room;
 } Array;
 
-enum { MOST_ARRAYS = 32, MARGIN = 8 }; /* elements before and after, which must stay */
+enum { MOST_ARRAYS = 40, MARGIN = 8 }; /* elements before and after, which must stay */
 
 static Array held[MOST_ARRAYS];
 static int n_held;

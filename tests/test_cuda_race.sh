@@ -50,7 +50,7 @@ expect 0 '' "$ttt" data encode text --out data
 for order in $orders; do
     export TTT_EMULATOR_ORDER=$order
     watched fp32 "$table" "$TTT_BUILD_DIR/test_cuda_ops"
-    for test in test_cuda_rows test_attention; do
+    for test in test_cuda_rows test_cuda_ends test_attention; do
         TTT_TEST_EVERY=$every watched fp32 "$table" "$TTT_BUILD_DIR/$test"
     done
     TTT_TEST_EVERY=$((every == 1 ? 1 : 20)) watched fp64 "$table" "$TTT_BUILD_DIR/test_ops"

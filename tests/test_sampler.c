@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "base/err.h"
 #include "run/sampler.h"
 
 enum { MAX_VOCAB = 64, DRAWS = 20000 };
@@ -189,9 +190,34 @@ static void same_seed_same_choices(void **state)
     sampler_free(&c);
 }
 
+/* The plain search, at lengths around those of lanes and blocks, with ties and what is no number.
+ */
+static void best_is_the_first_of_the_greatest(void **state)
+{
+    (void)state;
+    enum { MOST = 5000 };
+    const int lengths[] = {1, 2, 31, 32, 33, 1000, 1024, 1025, 3071, MOST};
+    const float values[] = {-INFINITY, -3, -0.0F, 0, NAN, INFINITY, -1, 2};
+    static float score[MOST];
+    Rng rng;
+    rng_seed(&rng, 23, 0);
+    for (int round = 0; round < 400; round++) {
+        int n = lengths[round % ARRAY_LEN(lengths)], kinds = 1 + (round / 10) % ARRAY_LEN(values);
+        for (int i = 0; i < n; i++)
+            score[i] =
+                round % 3 ? values[(int)(rng_uniform(&rng) * kinds)] : (float)rng_normal(&rng);
+        int32_t best = -1;
+        float top = -INFINITY;
+        for (int i = 0; i < n; i++)
+            if (score[i] > top) top = score[best = i];
+        assert_int_equal(sampler_best(score, n), best);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(best_is_the_first_of_the_greatest),
         cmocka_unit_test(plain_draws_follow_the_distribution),
         cmocka_unit_test(temperature_sharpens),
         cmocka_unit_test(top_k_keeps_the_k_best),

@@ -101,6 +101,16 @@ void backend_download(Backend *be, real *host, const real *from, size_t n)
     be->machine->download(be, host, from, bytes_of(n));
 }
 
+void backend_pin(Backend *be, void *host, size_t bytes)
+{
+    if (be->machine->pin) be->machine->pin(be, host, bytes, true);
+}
+
+void backend_unpin(Backend *be, void *host)
+{
+    if (be->machine->pin) be->machine->pin(be, host, 0, false);
+}
+
 bool backend_half_windows(const Backend *be)
 {
     return be->machine->half_windows && backend_rounds(be);

@@ -61,6 +61,10 @@ void backend_copy(Backend *be, real *to, const real *from, size_t n);
 /* Host to backend and back, when all that was started before is done. */
 void backend_upload(Backend *be, real *to, const real *host, size_t n);
 void backend_download(Backend *be, real *host, const real *from, size_t n);
+/* Host memory that is downloaded to again and again, held where it is so that it takes no copy on
+ * the way, if the machine can; until unpin, before it is freed. */
+void backend_pin(Backend *be, void *host, size_t bytes);
+void backend_unpin(Backend *be, void *host);
 /* Whether operands of products are rounded to bfloat16. */
 static inline bool backend_rounds(const Backend *be)
 {

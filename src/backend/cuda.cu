@@ -14,7 +14,7 @@ extern "C" {
 extern const struct Ops ops_cuda;
 }
 
-enum { LEAST_MAJOR = 8 };
+enum { LEAST_MAJOR = 8, EARLY_MAJOR = 9 };
 
 /* ------------------------------------------------------------------------------ failures */
 
@@ -94,6 +94,7 @@ static int device_check(struct Cuda *c, int device, Err *err)
     c->processors = p.multiProcessorCount;
     c->shared = p.sharedMemPerBlockOptin;
     c->reads_host = p.pageableMemoryAccess;
+    c->starts_early = p.major >= EARLY_MAJOR;
     snprintf(c->isa, sizeof c->isa, "sm_%d%d", p.major, p.minor);
     return 0;
 }
@@ -163,6 +164,11 @@ cudaStream_t cuda_stream(const Backend *be)
 int cuda_processors(const Backend *be)
 {
     return be->cuda->processors;
+}
+
+bool cuda_starts_early(const Backend *be)
+{
+    return be->cuda->starts_early;
 }
 
 unsigned *cuda_counters(const Backend *be)
@@ -272,6 +278,7 @@ static const Machine machine_cuda = {.own_memory = true,
                                      .copy = cuda_memory_copy,
                                      .upload = cuda_memory_upload,
                                      .download = cuda_memory_download,
+                                     .pin = cuda_memory_pin,
                                      .wait = machine_wait,
                                      .memory_left = cuda_memory_left,
                                      .memory_room = cuda_memory_room,

@@ -29,6 +29,7 @@ struct Cuda {
     char isa[NAME_LENGTH]; /* "sm_90" */
     size_t shared;         /* bytes of a block's shared memory at most */
     bool reads_host;       /* the GPU reads the host's memory where it lies */
+    bool starts_early;     /* see cuda_starts_early */
     bool failed;
     Err failure;                 /* the first */
     bool recording, refused;     /* between record_begin and record_end; and something failed */
@@ -54,6 +55,7 @@ void cuda_memory_zero(Backend *be, void *p, size_t bytes);
 void cuda_memory_copy(Backend *be, void *to, const void *from, size_t bytes);
 void cuda_memory_upload(Backend *be, void *to, const void *host, size_t bytes);
 void cuda_memory_download(Backend *be, void *host, const void *from, size_t bytes);
+void cuda_memory_pin(Backend *be, void *host, size_t bytes, bool on);
 size_t cuda_memory_room(Backend *be);
 size_t cuda_memory_peak(Backend *be);
 void cuda_rehearse_begin(Backend *be);

@@ -163,6 +163,15 @@ void cuda_memory_download(Backend *be, void *host, const void *from, size_t byte
     if (cuda_failed(be)) memset(host, 0xff, bytes); /* NaN, of either type */
 }
 
+/* Where it cannot be, downloads take their copy as ever: no error is kept. */
+void cuda_memory_pin(Backend *be, void *host, size_t bytes, bool on)
+{
+    if (!host || (on && cuda_failed(be))) return;
+    cudaError_t status =
+        on ? cudaHostRegister(host, bytes, cudaHostRegisterDefault) : cudaHostUnregister(host);
+    if (status != cudaSuccess) (void)cudaGetLastError();
+}
+
 size_t cuda_memory_room(Backend *be)
 {
     return be->cuda->room;

@@ -24,6 +24,8 @@ bool cuda_rehearses(const Backend *be);
 cudaStream_t cuda_stream(const Backend *be);
 /* Bytes of shared memory that a block may have at most. */
 size_t cuda_shared_most(const Backend *be);
+/* Whether kernels may begin before the one before has ended. */
+bool cuda_starts_early(const Backend *be);
 /* Number of multiprocessors, to size grids that walk over their work. */
 int cuda_processors(const Backend *be);
 /* Counts of blocks that are done, (CUDA_COUNTERS) in device memory: zero before each kernel, which

@@ -26,6 +26,8 @@ typedef struct Machine {
     void (*copy)(Backend *be, void *to, const void *from, size_t bytes);
     void (*upload)(Backend *be, void *to, const void *host, size_t bytes);
     void (*download)(Backend *be, void *host, const void *from, size_t bytes);
+    void (*pin)(Backend *be, void *host, size_t bytes,
+                bool on);                         /* see backend_pin; NULL: nothing to do */
     int (*wait)(Backend *be, Err *err);           /* see backend_wait */
     size_t (*memory_left)(Backend *be);           /* see backend_memory_left */
     size_t (*memory_room)(Backend *be);           /* see backend_memory_room */

@@ -34,7 +34,7 @@ static const MlpNames plain_mlp = {P_FFN_NORM,   P_W1, P_W2, P_W3, P_FFN_POST_NO
 Dual block_forward(const BlockPass *p, BlockActs *acts, Dual x)
 {
     acts->act[A_X] = x;
-    x = acts->act[A_MID] = block_attention(p, acts, x);
+    x = block_attention(p, acts, x);
     if (block_has_prime(p->w->m, p->layer)) x = block_mlp(p, acts, &prime_mlp, x);
     acts->act[A_POST_PRIME] = x;
     return acts->act[A_OUT] = block_mlp(p, acts, &plain_mlp, x);

@@ -40,15 +40,6 @@ static Rope rope_of(const BlockPass *p)
                   config_of(p)->rms_norm_eps};
 }
 
-/* Raw projections normed (or not) and turned by their positions; the mirror image turns back. */
-static void turn(const BlockPass *p, Strided to, Dual raw, ParamId id)
-{
-    Rope rope = rope_of(p);
-    backend_of(p)->ops->rope_forward(backend_of(p), &to, raw, head_norm(p, id), &rope, p->span->B,
-                                     p->span->M, (int)config_of(p)->num_attention_heads,
-                                     head_size(p));
-}
-
 static void turn_back(const BlockPass *p, Dual dx, Strided dy, Dual raw, ParamId id)
 {
     Rope rope = rope_of(p);
@@ -80,12 +71,36 @@ static uint16_t *own_halves(const BlockPass *p, uint16_t *window)
     return window ? window + own_row(p) : NULL;
 }
 
-/* Keys into their places in the window, and the tangent that they have into `t`. */
-static void keys(const BlockPass *p, Dual raw, real *t)
+/* Raw projections of C normed (or not), turned, and into their places; turn_back is the mirror
+ * image. */
+static HeadRows head_rows(const BlockPass *p, Strided to, Param norm, Rope rope)
+{
+    return (HeadRows){to,          norm,       rope,
+                      p->span->B,  p->span->M, (int)config_of(p)->num_attention_heads,
+                      head_size(p)};
+}
+
+/* Keys into the window, and the tangent that they have into `t`. */
+static HeadRows key_rows(const BlockPass *p, real *t)
 {
     Strided to = {own_rows(p, p->kv->k),    t, p->kv->step, span_step(p), p->span->places,
                   own_halves(p, p->kv->k16)};
-    turn(p, to, raw, P_K_NORM);
+    return head_rows(p, to, head_norm(p, P_K_NORM), rope_of(p));
+}
+
+/* Values into the window, as they are; tangents stay where they are. */
+static HeadRows value_rows(const BlockPass *p)
+{
+    Strided to = {own_rows(p, p->kv->v),    NULL, p->kv->step, 0, p->span->places,
+                  own_halves(p, p->kv->v16)};
+    return head_rows(p, to, (Param){0}, (Rope){0});
+}
+
+static HeadRows query_rows(const BlockPass *p, BlockActs *acts, Dual raw)
+{
+    Param norm = head_norm(p, P_Q_NORM);
+    acts->act[A_Q] = dual_when(acts->room[A_Q], raw.t || norm.t);
+    return head_rows(p, dense(p, acts->act[A_Q]), norm, rope_of(p));
 }
 
 /* Where products leave values: if they can, in the window. */
@@ -96,39 +111,7 @@ static real *values_room(const BlockPass *p, const BlockActs *acts)
     return apart ? p->scratch->c[1].v : own_rows(p, p->kv->v);
 }
 
-static void values(const BlockPass *p, const real *rows)
-{
-    const Span *s = p->span;
-    int C = (int)config_of(p)->hidden_size;
-    Backend *be = backend_of(p);
-    real *to = own_rows(p, p->kv->v);
-    uint16_t *half = own_halves(p, p->kv->v16);
-    if (s->places) {
-        be->ops->place_rows(be, to, half, s->places, rows, s->B, C);
-        return;
-    }
-    if (rows != to) be->ops->copy_rows(be, to, p->kv->step, rows, span_step(p), s->B, s->M, C);
-    for (size_t b = 0; half && b < (size_t)s->B; b++)
-        backend_round(be, half + b * p->kv->step, to + b * p->kv->step, span_step(p));
-}
-
-/* What a pass leaves of its rows' keys and values: in the window, and their tangents besides. */
-static void keys_and_values(const BlockPass *p, BlockActs *acts)
-{
-    Dual raw = acts->act[A_K_RAW];
-    acts->act[A_K].t = raw.t || head_norm(p, P_K_NORM).t ? acts->room[A_K].t : NULL;
-    keys(p, raw, acts->act[A_K].t);
-    values(p, acts->act[A_V].v);
-}
-
-static Dual queries(const BlockPass *p, BlockActs *acts)
-{
-    Dual raw = acts->act[A_Q_RAW];
-    Dual q = dual_when(acts->room[A_Q], raw.t || head_norm(p, P_Q_NORM).t);
-    turn(p, dense(p, q), raw, P_Q_NORM);
-    return acts->act[A_Q] = q;
-}
-
+/* Queries, and the span's rows of keys and values, in the window and, their tangents, besides. */
 static void projections(const BlockPass *p, BlockActs *acts, Dual x)
 {
     int C = (int)config_of(p)->hidden_size;
@@ -136,6 +119,13 @@ static void projections(const BlockPass *p, BlockActs *acts, Dual x)
     Dual v = {values_room(p, acts), acts->room[A_V].t};
     Linear l[] = {linear_of(p, acts->room[A_Q_RAW], &in, P_WQ, C),
                   linear_of(p, acts->room[A_K_RAW], &in, P_WK, C), linear_of(p, v, &in, P_WV, C)};
+    bool tangent = l[1].y.t || head_norm(p, P_K_NORM).t;
+    acts->act[A_K].t = tangent ? acts->room[A_K].t : NULL;
+    HeadRows queries = query_rows(p, acts, l[0].y);
+    HeadRows keys = key_rows(p, acts->act[A_K].t), values = value_rows(p);
+    l[0].heads = &queries;
+    l[1].heads = &keys;
+    l[2].heads = &values;
     linears(p, l, ARRAY_LEN(l), &in, (Dual){0}, C);
     acts->act[A_Q_RAW] = l[0].y;
     acts->act[A_K_RAW] = l[1].y;
@@ -148,14 +138,11 @@ Dual block_attention(const BlockPass *p, BlockActs *acts, Dual x)
     int C = (int)c->hidden_size, H = (int)c->num_attention_heads;
     Backend *be = backend_of(p);
     projections(p, acts, x);
-    keys_and_values(p, acts);
-    Dual q = queries(p, acts);
     Window w = window_of(p, acts);
-    acts->act[A_ATTENDED] = dual_when(acts->room[A_ATTENDED], q.t || w.kt || w.vt);
-    be->ops->attention_forward(be, acts->act[A_ATTENDED], acts->lse, acts->act[A_Q], &w, p->span->B,
-                               p->span->M, H, C / H);
-    acts->act[A_PROJECTED] = linear(p, acts->room[A_PROJECTED], acts->act[A_ATTENDED], P_WO, C, C);
-    return residual(p, acts->room[A_MID], x, acts->act[A_PROJECTED], P_SEQ_POST_NORM);
+    Dual q = acts->act[A_Q], o = dual_when(acts->room[A_ATTENDED], q.t || w.kt || w.vt);
+    be->ops->attention_forward(be, o, acts->lse, q, &w, p->span->B, p->span->M, H, C / H);
+    acts->act[A_ATTENDED] = o;
+    return linear_residual(p, acts, A_PROJECTED, o, P_WO, C, A_MID, x, P_SEQ_POST_NORM);
 }
 
 /* Row `first` of the window in the buffers that all later queries have added to. */
@@ -216,8 +203,9 @@ void block_attention_back(const BlockPass *p, BlockActs *acts, Dual dx, Dual bel
 
 void block_window_again(const BlockPass *p, BlockActs *acts)
 {
-    keys(p, acts->act[A_K_RAW], NULL);
-    values(p, acts->act[A_V].v);
+    HeadRows keys = key_rows(p, NULL), values = value_rows(p);
+    heads_forward(backend_of(p), &keys, acts->act[A_K_RAW]);
+    heads_forward(backend_of(p), &values, acts->act[A_V]);
 }
 
 void block_attention_again(const BlockPass *p, BlockActs *acts, Dual x)
@@ -225,7 +213,10 @@ void block_attention_again(const BlockPass *p, BlockActs *acts, Dual x)
     int C = (int)config_of(p)->hidden_size;
     if (acts->again & act_bit(A_Q_RAW))
         linear(p, acts->room[A_Q_RAW], enter(p, x, P_SEQ_NORM), P_WQ, C, C);
-    if (acts->again & act_bit(A_Q)) queries(p, acts);
+    if (acts->again & act_bit(A_Q)) {
+        HeadRows queries = query_rows(p, acts, acts->act[A_Q_RAW]);
+        heads_forward(backend_of(p), &queries, acts->act[A_Q_RAW]);
+    }
     bool sum = acts->again & act_bit(A_MID);
     if ((acts->again & act_bit(A_PROJECTED)) && (sum || config_of(p)->post_norm))
         linear(p, acts->room[A_PROJECTED], acts->act[A_ATTENDED], P_WO, C, C);

@@ -31,18 +31,14 @@ static Dual mlp_hidden(const BlockPass *p, const BlockActs *acts, const MlpNames
     return hidden;
 }
 
-static void mlp_output(const BlockPass *p, BlockActs *acts, const MlpNames *m, Dual hidden)
-{
-    int C = (int)config_of(p)->hidden_size, F = (int)config_of(p)->intermediate_size;
-    acts->act[m->f] = linear(p, acts->room[m->f], hidden, m->w2, F, C);
-}
-
 Dual block_mlp(const BlockPass *p, BlockActs *acts, const MlpNames *m, Dual x)
 {
     gemm_group_begin(backend_of(p));
-    mlp_output(p, acts, m, mlp_inputs(p, acts, m, x, true));
+    Dual hidden = mlp_inputs(p, acts, m, x, true);
+    Dual y = linear_residual(p, acts, m->f, hidden, m->w2, (int)config_of(p)->intermediate_size,
+                             m->out, x, m->post);
     gemm_group_end(backend_of(p));
-    return residual(p, acts->room[m->out], x, acts->act[m->f], m->post);
+    return y;
 }
 
 void block_mlp_back(const BlockPass *p, BlockActs *acts, const MlpNames *m, Dual dx, Dual below,
@@ -73,7 +69,8 @@ void block_mlp_again(const BlockPass *p, BlockActs *acts, const MlpNames *m, Dua
 {
     bool sum = acts->again & act_bit(m->out);
     if (acts->again & act_bit(m->h1)) mlp_inputs(p, acts, m, x, false);
+    int C = (int)config_of(p)->hidden_size, F = (int)config_of(p)->intermediate_size;
     if ((acts->again & act_bit(m->f)) && (sum || config_of(p)->post_norm))
-        mlp_output(p, acts, m, mlp_hidden(p, acts, m));
+        acts->act[m->f] = linear(p, acts->room[m->f], mlp_hidden(p, acts, m), m->w2, F, C);
     if (sum) residual(p, acts->room[m->out], x, acts->act[m->f], m->post);
 }

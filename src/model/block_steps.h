@@ -52,17 +52,6 @@ static inline void operand(const BlockPass *p, Dual x, int64_t width)
     product_operand(backend_of(p), x, p->span->M, rows * (size_t)width);
 }
 
-/* plus + norm(x) into `to`. */
-static inline Dual norm(const BlockPass *p, Dual to, Dual plus, Dual x, ParamId id)
-{
-    const ModelConfig *c = config_of(p);
-    Param w = weight_of(p->w, id, p->layer);
-    Dual y = dual_when(to, plus.t || x.t || w.t);
-    backend_of(p)->ops->rmsnorm_forward(backend_of(p), y, plus, x, w, p->span->B, p->span->M,
-                                        (int)c->hidden_size, c->rms_norm_eps);
-    return y;
-}
-
 static inline void norm_back(const BlockPass *p, Dual dx, bool add, Dual dy, Dual x, ParamId id)
 {
     const ModelConfig *c = config_of(p);
@@ -85,7 +74,7 @@ static inline Input input_of(const BlockPass *p, Dual x, ParamId pre)
 static inline Linear linear_of(const BlockPass *p, Dual to, const Input *in, ParamId id, int N)
 {
     Param w = weight_of(p->w, id, p->layer);
-    return (Linear){dual_when(to, in->x.t || in->norm.t || w.t), w, N};
+    return (Linear){.y = dual_when(to, in->x.t || in->norm.t || w.t), .w = w, .N = N};
 }
 
 static inline void linears(const BlockPass *p, const Linear *l, int n, const Input *in, Dual gated,
@@ -96,7 +85,7 @@ static inline void linears(const BlockPass *p, const Linear *l, int n, const Inp
 
 static inline Dual linear(const BlockPass *p, Dual to, Dual x, ParamId id, int K, int N)
 {
-    Input in = {.x = x};
+    Input in = {.x = x, .eps = config_of(p)->rms_norm_eps};
     Linear l = linear_of(p, to, &in, id, N);
     linears(p, &l, 1, &in, (Dual){0}, K);
     return l.y;
@@ -121,12 +110,33 @@ static inline void linear_back(const BlockPass *p, Dual dx, Dual dy, Dual x, Par
 }
 
 /* x + post(f) into `to`; the mirror image returns the gradient of f. */
+static inline Residual residual_of(const BlockPass *p, Dual to, Dual x, Dual f, ParamId post)
+{
+    Param w = config_of(p)->post_norm ? weight_of(p->w, post, p->layer) : (Param){0};
+    return (Residual){dual_when(to, x.t || f.t || w.t), x, w};
+}
+
 static inline Dual residual(const BlockPass *p, Dual to, Dual x, Dual f, ParamId post)
 {
-    if (config_of(p)->post_norm) return norm(p, to, x, f, post);
-    Dual y = dual_when(to, x.t || f.t);
-    dual_add(backend_of(p), y, x, f, hidden_elements(p));
-    return y;
+    const ModelConfig *c = config_of(p);
+    Residual r = residual_of(p, to, x, f, post);
+    residual_forward(backend_of(p), &r, f, p->span->B, p->span->M, (int)c->hidden_size,
+                     c->rms_norm_eps);
+    return r.y;
+}
+
+/* A sub-layer's last product, of `in` (rows of K), into act f, and the sum into act `to`, which is
+ * returned. */
+static inline Dual linear_residual(const BlockPass *p, BlockActs *acts, Act f, Dual in, ParamId id,
+                                   int K, Act to, Dual x, ParamId post)
+{
+    Input from = {.x = in, .eps = config_of(p)->rms_norm_eps};
+    Linear l = linear_of(p, acts->room[f], &from, id, (int)config_of(p)->hidden_size);
+    Residual r = residual_of(p, acts->room[to], x, l.y, post);
+    l.sum = &r;
+    linears(p, &l, 1, &from, (Dual){0}, K);
+    acts->act[f] = l.y;
+    return acts->act[to] = r.y;
 }
 
 static inline Dual residual_back(const BlockPass *p, Dual dx, Dual f, ParamId post)
@@ -154,9 +164,13 @@ static inline void enter_back(const BlockPass *p, Dual dx, Dual dn, Dual x, Para
 static inline Dual enter(const BlockPass *p, Dual x, ParamId pre)
 {
     if (!config_of(p)->pre_norm) return x;
-    bool tangent = x.t || weight_of(p->w, pre, p->layer).t;
-    operand(p, dual_when(p->scratch->c[0], tangent), config_of(p)->hidden_size);
-    return norm(p, p->scratch->c[0], (Dual){0}, x, pre);
+    const ModelConfig *c = config_of(p);
+    Param w = weight_of(p->w, pre, p->layer);
+    Dual y = dual_when(p->scratch->c[0], x.t || w.t);
+    operand(p, y, c->hidden_size);
+    backend_of(p)->ops->rmsnorm_forward(backend_of(p), y, (Dual){0}, x, w, p->span->B, p->span->M,
+                                        (int)c->hidden_size, c->rms_norm_eps);
+    return y;
 }
 
 #endif

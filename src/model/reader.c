@@ -20,7 +20,7 @@ static void reader_layout(Reader *r)
     r->x = arena_take(&a, (size_t)r->chunk * C);
     r->fast = arena_take(&a, r->m->inner.size);
     r->last_hidden = arena_take(&a, C);
-    r->logits = arena_take(&a, (size_t)c->output_size);
+    r->logits = arena_take(&a, logits_room(r->m));
     r->elements = a.used;
 }
 
@@ -143,16 +143,14 @@ static void next_logits(Reader *r)
               .tied = c->tie_word_embeddings,
               .w = weight_of(&w, c->tie_word_embeddings ? P_WTE : P_LM_HEAD, 0)};
     head_logits(r->m->be, &h, 0, r->logits, r->last_hidden, 1);
-    r->logits_known = true;
+    reader_logits_done(r);
 }
 
-static double log_norm(Reader *r)
+void reader_logits_done(Reader *r)
 {
-    double norm, *scalar = r->m->room->scalar;
-    next_logits(r);
-    r->m->be->ops->log_sum_exp(r->m->be, scalar, r->logits, (int)r->m->cfg.model.output_size);
-    backend_download_doubles(r->m->be, &norm, scalar, 1);
-    return norm;
+    r->m->be->ops->log_sum_exp(r->m->be, logits_sum(r->m, r->logits), r->logits,
+                               (int)r->m->cfg.model.output_size);
+    r->logits_known = true;
 }
 
 int reader_logprobs(Reader *r, float *out, Err *err)
@@ -160,10 +158,11 @@ int reader_logprobs(Reader *r, float *out, Err *err)
     int64_t V = r->m->cfg.model.output_size;
     if (r->counters.tokens == 0)
         return err_set(err, "nothing was read yet: feed at least one token (BOS) first");
-    double norm = log_norm(r);
+    next_logits(r);
     real *logits = r->m->room->host;
-    backend_download(r->m->be, logits, r->logits, (size_t)V);
+    backend_download(r->m->be, logits, r->logits, logits_room(r->m));
     TRY(backend_wait(r->m->be, err));
+    double norm = *logits_sum(r->m, logits);
     for (int64_t i = 0; i < V; i++) out[i] = (float)((double)logits[i] - norm);
     return 0;
 }
@@ -171,8 +170,10 @@ int reader_logprobs(Reader *r, float *out, Err *err)
 static double score_next(Reader *r, int32_t token)
 {
     if (r->counters.tokens == 0) return 0;
-    double norm = log_norm(r);
+    double norm;
     real logit;
+    next_logits(r);
+    backend_download_doubles(r->m->be, &norm, logits_sum(r->m, r->logits), 1);
     backend_download(r->m->be, &logit, r->logits + token, 1);
     return norm - (double)logit;
 }

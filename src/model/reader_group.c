@@ -145,7 +145,7 @@ static void group_logits(Reader *const *r, int n)
         real *own = g.room->logits + (size_t)b * V;
         if (h.w.step) head_logits(m->be, &h, b, own, r[b]->last_hidden, 1);
         backend_copy(m->be, r[b]->logits, own, V);
-        r[b]->logits_known = true;
+        reader_logits_done(r[b]);
     }
 }
 

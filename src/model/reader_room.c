@@ -49,7 +49,6 @@ static void room_layout(ReaderRoom *room, const Model *m)
     room->hidden = arena_take(&a, S * C);
     room->logits = arena_take(&a, S * (size_t)c->output_size);
     room->chunk = chunk_arrays(arena_take(&a, reals_for(chunk_bytes(room->rows))), room->rows);
-    room->scalar = arena_take_doubles(&a, 1);
     room->step = step_arrays(arena_take(&a, reals_for(step_bytes(room->streams))), room->streams);
     room->elements = a.used;
 }
@@ -87,6 +86,7 @@ void reader_room_free(Model *m)
     backend_free(m->be, room->memory, room->elements);
     free(room->lead.acts);
     free(room->tail.acts);
+    backend_unpin(m->be, room->host);
     free(room->host);
     free(room->staged.shift);
     free(room->staged_chunk.lr);
@@ -108,8 +108,9 @@ ReaderRoom *reader_room(Model *m, int streams)
     room->rows = chunk > streams ? chunk : streams;
     room->lead.acts = calloc(layers + 1, sizeof *room->lead.acts);
     room->tail.acts = calloc(layers + 1, sizeof *room->tail.acts);
-    size_t V = (size_t)m->cfg.model.output_size, most = (size_t)room->rows + 1;
-    room->host = malloc((most > V ? most : V) * sizeof *room->host);
+    size_t V = logits_room(m), most = (size_t)room->rows + 1;
+    size_t host = (most > V ? most : V) * sizeof *room->host;
+    room->host = malloc(host);
     room->staged = step_arrays(calloc(1, step_bytes(streams)), streams);
     room->staged_chunk = chunk_arrays(calloc(1, chunk_bytes(room->rows)), room->rows);
     room->fast = calloc((size_t)streams, sizeof *room->fast);
@@ -118,6 +119,7 @@ ReaderRoom *reader_room(Model *m, int streams)
               room->staged_chunk.lr && room->fast && room->together,
           "out of memory");
     room_layout(room, m);
+    backend_pin(m->be, room->host, host);
     room->memory = backend_alloc(m->be, room->elements);
     room_layout(room, m);
     return room;

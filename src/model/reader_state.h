@@ -63,10 +63,9 @@ typedef struct ReaderRoom {
     ptrdiff_t *fast;          /* (streams), host: distances of adapted weights */
     real **together;          /* (streams), host: memory of the readers that `repeat` is of */
     int n_together;
-    Repeat repeat;  /* of their step's passes */
-    real *x;        /* what those left: the tail's input; its output is the tail's hidden */
-    double *scalar; /* (1): a log-sum-exp */
-    real *host;     /* (rows + 1 or V, the larger), host: a report, or logits */
+    Repeat repeat; /* of their step's passes */
+    real *x;       /* what those left: the tail's input; its output is the tail's hidden */
+    real *host;    /* (rows + 1 or logits_room, the larger), host: a report, or logits */
     ChunkRecord record[CHUNK_RECORDS];
     int64_t chunks_run;
     const real *held; /* memory of the reader whose chunk the tail's activations are of, or NULL */
@@ -103,10 +102,24 @@ struct Reader {
     real *x;                   /* (chunk, C): tail inputs of the unfinished chunk */
     real *fast;                /* (P): adapted weights */
     real *last_hidden;         /* (C): of the last token, before the head */
-    real *logits;              /* (V): of the next token */
+    real *logits;              /* (logits_room): of the next token */
     int32_t *tokens, *targets; /* (chunk), host */
 };
 
+/* Logits (V) and, behind them, a double: the logarithm of the sum of their exponentials. Here, or
+ * where they were downloaded to. */
+static inline double *logits_sum(const Model *m, real *logits)
+{
+    size_t each = sizeof(double) / sizeof(real), V = (size_t)m->cfg.model.output_size;
+    return (double *)(void *)(logits + (V + each - 1) / each * each);
+}
+static inline size_t logits_room(const Model *m)
+{
+    return (size_t)m->cfg.model.output_size + 2 * sizeof(double) / sizeof(real);
+}
+
+/* The reader's logits are there: their sum too then. */
+void reader_logits_done(Reader *r);
 /* After `fast` has changed: copies that products read follow it. */
 void reader_fast_changed(Reader *r);
 /* Rows of the window's room. */

@@ -185,20 +185,6 @@ __device__ inline RowRange row_range(const RowSpan &s, int b, int m, int halves)
     return r;
 }
 
-/* Whether this block is the last of `count` to call, and sees what all of them wrote before. */
-__device__ inline bool last_block(unsigned *done, int count)
-{
-    __shared__ bool last;
-    __threadfence();
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        last = atomicInc(done, (unsigned)count - 1) == (unsigned)count - 1;
-        __threadfence(); /* before the barrier, so that it holds for all threads */
-    }
-    __syncthreads();
-    return last;
-}
-
 /* Over the block, in a fixed order; each thread is given it. */
 template <typename F> __device__ inline real over_block(real x, F both)
 {
@@ -273,6 +259,7 @@ __global__ void __launch_bounds__(ROW_BLOCK, N > 4 ? 3 : 4) row_kernel(RowPass p
     real *shared = dynamic_shared<real>(); /* (groups, 2 + D) */
     int part = (int)blockIdx.x, h = (int)blockIdx.y, query = p.from + (int)blockIdx.z;
     int group = (int)threadIdx.x / p.lanes, groups = ROW_BLOCK / p.lanes;
+    wait_for_earlier();
     RowRange range = row_range(span, query / p.M, query % p.M, (int)(sizeof(real) / sizeof(Key)));
     int rows = range.to - range.from;
     int from = range.from + (int)((int64_t)rows * part / p.parts);
@@ -312,7 +299,7 @@ static void row_launch(Backend *be, RowPass p, const RowSpan &span)
     int most = CUDA_COUNTERS / p.H;
     for (; p.from < p.queries; p.from += most) {
         dim3 grid((unsigned)p.parts, (unsigned)p.H, (unsigned)min_int(most, p.queries - p.from));
-        launch(be, row_kernel<Key, VEC, N>, grid, ROW_BLOCK, shared, p, span);
+        launch_early(be, row_kernel<Key, VEC, N>, grid, ROW_BLOCK, shared, p, span);
     }
 }
 

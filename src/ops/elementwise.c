@@ -21,13 +21,3 @@ void KERNEL(copy_rows)(Backend *be, real *y, size_t y_step, const real *x, size_
             memcpy(y + (size_t)b * y_step + (size_t)r * (size_t)C,
                    x + (size_t)b * x_step + (size_t)r * (size_t)C, bytes);
 }
-
-void KERNEL(place_rows)(Backend *be, real *y, uint16_t *half, const Places *places, const real *x,
-                        int B, int C)
-{
-    (void)be;
-    CHECK(!half, "windows in bfloat16 are for GPUs");
-    for (int b = 0; b < B; b++)
-        memcpy(y + places->shift[b] + (size_t)places->first[b] * (size_t)C,
-               x + (size_t)b * (size_t)C, (size_t)C * sizeof *y);
-}

@@ -37,24 +37,3 @@ void KERNEL(copy_rows)(Backend *be, real *y, size_t y_step, const real *x, size_
     launch(be, packs ? copy_rows_kernel<WIDE> : copy_rows_kernel<1>, grid, BLOCK, 0, y, y_step, x,
            x_step, B, n);
 }
-
-/* The blocks of one blockIdx.y copy one row. */
-static __global__ void place_rows_kernel(real *y, uint16_t *half, Places places, const real *x,
-                                         int C)
-{
-    size_t b = blockIdx.y, row = (size_t)places.first[b] * (size_t)C;
-    real *to = y + places.shift[b] + row;
-    Out rounded = {NULL, half ? half + places.shift[b] * HALVES + row : NULL};
-    for (size_t i = walk_start(); i < (size_t)C; i += walk_step()) {
-        Pack<1> one = load<1>(x, b * (size_t)C + i);
-        store(to, i, one);
-        if (rounded) store(rounded, i, one);
-    }
-}
-
-void KERNEL(place_rows)(Backend *be, real *y, uint16_t *half, const Places *places, const real *x,
-                        int B, int C)
-{
-    dim3 grid(blocks_walking(be, (size_t)C), (unsigned)B);
-    launch(be, place_rows_kernel, grid, BLOCK, 0, y, half, *places, x, C);
-}

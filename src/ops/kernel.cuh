@@ -34,6 +34,21 @@ __device__ inline size_t walk_step()
     return (size_t)gridDim.x * blockDim.x;
 }
 
+/* Whether this block is the last of `count` to call, and sees what all of them wrote before. done:
+ * one of cuda_counters. */
+__device__ inline bool last_block(unsigned *done, int count)
+{
+    __shared__ bool last;
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        last = atomicInc(done, (unsigned)count - 1) == (unsigned)count - 1;
+        __threadfence(); /* before the barrier, so that it holds for all threads */
+    }
+    __syncthreads();
+    return last;
+}
+
 template <typename T> __device__ inline T warp_sum(T x)
 {
     for (int lane = WARP / 2; lane > 0; lane /= 2) x += __shfl_xor_sync(FULL_WARP, x, lane);

@@ -59,7 +59,7 @@ typedef struct Strided {
 
 /* How heads are turned, and normed before. */
 typedef struct Rope {
-    const real *table; /* (M, D/2, 2) cosines and sines of the rows' positions */
+    const real *table; /* (M, D/2, 2) cosines and sines of the rows' positions; NULL: not turned */
     size_t step;       /* from one sequence's table to the next; 0: they share it */
     double eps;        /* of the norm */
 } Rope;
@@ -85,14 +85,30 @@ typedef struct WindowGrad {
     real *own_dk, *own_dv; /* (B, M, C) value slot: the span's own rows, written; or NULL */
 } WindowGrad;
 
+/* What rows of heads (B, M, H*D) become: normed, turned, and put where they belong. */
+typedef struct HeadRows {
+    Strided y;
+    Param norm; /* (D); v NULL: none */
+    Rope rope;
+    int B, M, H, D;
+} HeadRows;
+
+/* What a sub-layer's output x becomes: y = plus + x, or plus + norm(x); y may be plus. */
+typedef struct Residual {
+    Dual y, plus;
+    Param norm; /* v NULL: none */
+} Residual;
+
 /* One of the products that rows_products makes at once. */
 typedef struct RowsProduct {
     real *y;           /* (R, N) */
     const real *x, *w; /* (R, K), and (K, N), or (N, K) when transposed */
     int N;
-    const real *norm; /* (K): x is normed with it first, as in rmsnorm.c; or NULL */
-    real *normed;     /* (R, K): a room for that */
-    real *gated;      /* (R, N): silu(y) times the next product's y, as in swiglu.c; or NULL */
+    const real *norm;      /* (K): x is normed with it first, as in rmsnorm.c; or NULL */
+    real *normed;          /* (R, K): a room for that */
+    real *gated;           /* (R, N): silu(y) times the next product's y, as in swiglu.c; or NULL */
+    const HeadRows *heads; /* that y becomes: R = B * M rows that share a norm; or NULL */
+    const Residual *sum;   /* that y becomes, (R, N) likewise; or NULL */
 } RowsProduct;
 enum { MOST_PRODUCTS = 24 }; /* at once */
 

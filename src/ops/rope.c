@@ -54,10 +54,20 @@ static void norm_heads(Dual y, Dual x, Dual w, int H, int D, double eps)
     }
 }
 
+/* A row of heads turned, or, without a table, as it is; y may be x. */
+static void put_heads(real *y, const real *x, const real *cs, int H, int D)
+{
+    if (cs)
+        turn_heads(y, x, cs, H, D, 1);
+    else if (y != x)
+        memcpy(y, x, (size_t)H * (size_t)D * sizeof *y);
+}
+
 void KERNEL(rope_forward)(Backend *be, const Strided *y, Dual x, Param w, const Rope *rope, int B,
                           int M, int H, int D)
 {
     (void)be;
+    CHECK(!y->half, "windows in bfloat16 are for GPUs");
     int C = H * D;
 #pragma omp parallel for collapse(2)                                                               \
     schedule(static) if ((size_t)B * (size_t)M * (size_t)C > 1 << 14)
@@ -71,10 +81,11 @@ void KERNEL(rope_forward)(Backend *be, const Strided *y, Dual x, Param w, const 
                 norm_heads(to, from, weight, H, D, rope->eps);
                 from = to;
             }
-            const real *cs = rope->table + (size_t)b * rope->step + (size_t)m * (size_t)D;
-            turn_heads(to.v, from.v, cs, H, D, 1);
+            const real *cs = rope->table;
+            if (cs) cs += (size_t)b * rope->step + (size_t)m * (size_t)D;
+            put_heads(to.v, from.v, cs, H, D);
             if (to.t && from.t)
-                turn_heads(to.t, from.t, cs, H, D, 1);
+                put_heads(to.t, from.t, cs, H, D);
             else if (to.t)
                 memset(to.t, 0, (size_t)C * sizeof *to.t);
         }

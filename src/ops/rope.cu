@@ -103,6 +103,7 @@ struct HeadPlace {
     }
     __device__ const real *turns(const Heads &k) const
     {
+        if (!k.table) return NULL;
         return k.table + (size_t)b * k.table_step + (size_t)m * (size_t)k.D;
     }
 };
@@ -199,7 +200,7 @@ static __global__ void __launch_bounds__(BLOCK) rope_kernel(const __grid_constan
             xt, w, wt);
     }
     if (!there) return;
-    x.turn(cs, 1);
+    if (k.table) x.turn(cs, 1);
     ptrdiff_t to = (ptrdiff_t)p.in(k, f.y.v_step), apart = 0;
     if (f.places.shift) {
         to = (f.places.first[p.b] * (ptrdiff_t)k.H + p.h) * k.D;
@@ -208,7 +209,7 @@ static __global__ void __launch_bounds__(BLOCK) rope_kernel(const __grid_constan
     x.write(k, f.y.v + apart + to, 0);
     if (f.y.half) x.write(k, Out{NULL, f.y.half + apart * HALVES + to}, 0);
     if (!f.y.t) return;
-    xt.turn(cs, 1);
+    if (k.table) xt.turn(cs, 1);
     xt.write(k, f.y.t, p.in(k, f.y.t_step));
 }
 
@@ -241,7 +242,7 @@ static void forward_from(Backend *be, RopeForward f, const ptrdiff_t *shift, con
     size_t at = (size_t)b * (size_t)M * (size_t)H * (size_t)D;
     if (shift) packs = weight_shift(&f.w, shift + b, B - b) && packs;
     f.heads = heads_of(rope, M, H, D, packs);
-    f.heads.table += (size_t)b * rope->step;
+    if (f.heads.table) f.heads.table += (size_t)b * rope->step;
     f.rows = (size_t)(shift ? min_int(MOST_SHIFTS, B - b) : B) * (size_t)M * (size_t)H;
     f.x.v += at;
     if (f.x.t) f.x.t += at;

@@ -49,10 +49,9 @@ __device__ inline void load_segment(Pack<W> (&x)[EACH / W], const real *z, int V
     }
 }
 
-/* part (gridDim.y, gridDim.x): blockIdx.x takes a segment, blockIdx.y a row. */
+/* part (gridDim.y, gridDim.x): of segment blockIdx.x of row blockIdx.y, by a block. */
 template <int W, bool TANGENT>
-static __global__ void __launch_bounds__(BLOCK, 2)
-    row_part_kernel(RowPart *part, const real *z, const real *zt, int V)
+__device__ inline void row_part(RowPart *part, const real *z, const real *zt, int V)
 {
     __shared__ RowPart warps[BLOCK / WARP];
     int lane = (int)threadIdx.x % WARP, warp = (int)threadIdx.x / WARP;
@@ -77,6 +76,13 @@ static __global__ void __launch_bounds__(BLOCK, 2)
         own = warp_merge(lane < BLOCK / WARP ? warps[lane] : none);
         if (lane == 0) part[(size_t)blockIdx.y * gridDim.x + blockIdx.x] = own;
     }
+}
+
+template <int W, bool TANGENT>
+static __global__ void __launch_bounds__(BLOCK, 2)
+    row_part_kernel(RowPart *part, const real *z, const real *zt, int V)
+{
+    row_part<W, TANGENT>(part, z, zt, V);
 }
 
 /* A row's parts, merged by each warp for itself; every lane has the result. */

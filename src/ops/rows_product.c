@@ -266,6 +266,21 @@ static const real *input_of(Backend *be, const RowsProduct *p, int k, int R, int
     return one->normed;
 }
 
+/* What comes behind the products. */
+static void finish(Backend *be, const RowsProduct *p, int R, double eps)
+{
+    size_t n = (size_t)R * (size_t)p->N;
+    const HeadRows *h = p->heads;
+    const Residual *s = p->sum;
+    Dual y = {.v = p->y};
+    if (p->gated) KERNEL(swiglu_forward)(be, (Dual){.v = p->gated}, y, (Dual){.v = p[1].y}, n);
+    if (h) KERNEL(rope_forward)(be, &h->y, y, h->norm, &h->rope, h->B, h->M, h->H, h->D);
+    if (s && s->norm.v)
+        KERNEL(rmsnorm_forward)(be, s->y, s->plus, y, s->norm, 1, R, p->N, eps);
+    else if (s)
+        KERNEL(add)(be, s->y.v, s->plus.v, p->y, n);
+}
+
 void KERNEL(rows_products)(Backend *be, const RowsProduct *p, int n, bool transposed, int R, int K,
                            bool add, double eps)
 {
@@ -289,8 +304,5 @@ void KERNEL(rows_products)(Backend *be, const RowsProduct *p, int n, bool transp
     }
     place_sums(be, &c);
     run(&c);
-    for (int k = 0; k < n; k++)
-        if (p[k].gated) KERNEL(swiglu_forward)
-    (be, (Dual){.v = p[k].gated}, (Dual){.v = p[k].y}, (Dual){.v = p[k + 1].y},
-     (size_t)R * (size_t)p[k].N);
+    for (int k = 0; k < n; k++) finish(be, &p[k], R, eps);
 }

@@ -6,11 +6,12 @@
  *
  * W (N, K): SIDE outputs at a time, so that one load of x serves SIDE of W; one warp or, where
  * outputs are few, several share an output's sum. W (K, N): a block takes COLUMNS outputs, its
- * threads all rows of W in turn; they are many where blocks are few. Sums are added in a fixed
- * order. */
+ * threads all rows of W in turn; they are many where blocks are few; what comes behind them is the
+ * last block's (rows_end.cuh). Sums are added in a fixed order. */
 #include <string.h>
 
-#include "ops/pack.cuh" // defines: Pack, load, zeros, aligned, whole_packs
+#include "ops/pack.cuh"     // defines: Pack, load, zeros, aligned, whole_packs
+#include "ops/rows_end.cuh" // defines: RowsEnd, rows_end, end_heads, end_sum
 
 extern "C" {
 #include "backend/bf16_copy.h" // defines: bf16_copy_find
@@ -26,15 +27,18 @@ template <typename T> struct Product {
     const T *w, *w2; /* w2: NULL, or of the second */
     const real *norm;
     real *gated;
+    RowsEnd then;
     int N, end; /* the block after its last one */
 };
 
 template <typename T> struct Products {
     Product<T> p[MOST_PRODUCTS];
-    int n, R, K;
+    int n, R, K, row; /* row: of all, the first of these */
     bool add;
     real eps;
+    unsigned *done; /* (n): blocks of each */
 };
+static_assert(sizeof(Products<real>) <= 4096, "what a kernel may be given");
 
 /* A block's product, and which of that product's blocks it is. */
 template <typename T> struct Place {
@@ -92,7 +96,8 @@ __device__ inline void put_output(const Products<T> &all, const Product<T> &p, i
 /* Threads of a block for W (K, N): more rows of x want more registers, in double most. */
 template <int ROWS> struct Threads {
     static constexpr bool few = ROWS * sizeof(real) > MOST_ROWS * sizeof(float);
-    enum { most = ROWS == 1 ? 1024 : few ? 256 : 512, least = 256, warps = most / WARP };
+    static constexpr bool one = ROWS == 1 && sizeof(real) == sizeof(float);
+    enum { most = one ? 1024 : few ? 256 : 512, least = 256, warps = most / WARP };
 };
 
 /* ------------------------------------------------------------------------------ W^T, W (N, K) */
@@ -106,6 +111,7 @@ static __global__ void __launch_bounds__(BLOCK, Threads<ROWS>::few ? 1 : 2)
     __shared__ real sums[WARPS][ROWS * SIDE];
     auto [p, block] = place_of(all);
     int lane = (int)threadIdx.x % WARP, warp = (int)threadIdx.x / WARP, K = all.K;
+    wait_for_earlier();
     int n = (block * (WARPS / share) + warp / share) * SIDE;
     real sum[ROWS][SIDE] = {{0}};
     for (int k = (warp % share * WARP + lane) * W; k < K; k += share * WARP * W) {
@@ -137,7 +143,7 @@ template <typename T, int W, int ROWS> static void dots(Backend *be, Products<T>
     int groups = (int)place_blocks(all, SIDE), share = 1, wanted = cuda_processors(be) * 16;
     while (share < BLOCK / WARP && groups * share < wanted && share * WARP * W < all->K) share *= 2;
     unsigned blocks = place_blocks(all, BLOCK / WARP / share * SIDE);
-    launch(be, dots_kernel<T, W, ROWS>, blocks, BLOCK, 0, *all, share);
+    launch_early(be, dots_kernel<T, W, ROWS>, blocks, BLOCK, 0, *all, share);
 }
 
 /* ------------------------------------------------------------------------------ W (K, N) */
@@ -185,6 +191,27 @@ __device__ inline void put_column(const Products<T> &all, const Product<T> &p,
     p.gated[at] = y / (1 + exp_of(-y)) * y2;
 }
 
+/* The block's columns of W, while the kernel before this one ends. */
+template <typename T> __device__ inline void ask_for_columns(const T *w, int n, int N, int K)
+{
+    constexpr int each = 32 / sizeof(T);
+    for (int k = (int)threadIdx.x; k < K; k += (int)blockDim.x)
+        for (int i = n; i < min(n + COLUMNS, N); i += each)
+            ask_for(w + (size_t)k * (size_t)N + (size_t)i);
+}
+
+/* What comes behind, if this block is its product's last. room: (warps), shared */
+template <typename T>
+__device__ inline void finish_rows(const Products<T> &all, const Product<T> &p, real *room)
+{
+    int product = (int)(&p - all.p), blocks = p.end - (product > 0 ? all.p[product - 1].end : 0);
+    if (!last_block(all.done + product, blocks)) return;
+    if (p.then.plus)
+        end_sum(p.then, p.y, all.row, all.R, p.N, room);
+    else
+        end_heads(p.then, p.y, all.row, all.R);
+}
+
 template <typename T, int W, int ROWS>
 static __global__ void __launch_bounds__(Threads<ROWS>::most, 1)
     columns_kernel(const __grid_constant__ Products<T> all)
@@ -196,6 +223,9 @@ static __global__ void __launch_bounds__(Threads<ROWS>::most, 1)
     int n = block * COLUMNS + lane * W % COLUMNS;
     const T *weight = lane * W < COLUMNS ? p.w : p.w2;
     real sum[ROWS][W] = {{0}}, square[ROWS] = {0};
+    ask_for_columns(p.w, block * COLUMNS, p.N, K);
+    if (p.w2) ask_for_columns(p.w2, block * COLUMNS, p.N, K);
+    wait_for_earlier();
     for (int k = first; k < K && n < p.N; k += FLIGHT * step) {
         Pack<W> w[FLIGHT];
         real x[FLIGHT][ROWS], g[FLIGHT];
@@ -225,6 +255,7 @@ static __global__ void __launch_bounds__(Threads<ROWS>::most, 1)
     __syncthreads();
     for (int i = (int)threadIdx.x; i < ROWS * COLUMNS; i += (int)blockDim.x)
         put_column(all, p, sums, i / COLUMNS, i % COLUMNS, block * COLUMNS + i % COLUMNS);
+    if (p.then.to) finish_rows(all, p, &sums.square[0][0]);
 }
 
 template <typename T, int W, int ROWS> static void columns(Backend *be, Products<T> *all)
@@ -233,7 +264,7 @@ template <typename T, int W, int ROWS> static void columns(Backend *be, Products
     int least = Threads<ROWS>::least, at_once = (int)blocks / cuda_processors(be) + 1;
     int threads = max_int(Threads<ROWS>::most / at_once / least * least, least);
     while (threads > WARP && threads / (2 * COLUMNS / W) / 2 >= all->K) threads /= 2;
-    launch(be, columns_kernel<T, W, ROWS>, blocks, (unsigned)threads, 0, *all);
+    launch_early(be, columns_kernel<T, W, ROWS>, blocks, (unsigned)threads, 0, *all);
 }
 
 /* ------------------------------------------------------------------------------ choices */
@@ -290,7 +321,18 @@ template <typename T> static void products(Backend *be, Products<T> all, bool tr
         else
             products_rows<T, 1>(be, &all, transposed);
         go_on(&all, (size_t)all.R);
+        all.row += all.R;
     }
+}
+
+template <typename T> static Products<T> products_none(Backend *be, int K, bool add, double eps)
+{
+    Products<T> all = {};
+    all.K = K;
+    all.add = add;
+    all.eps = (real)eps;
+    all.done = cuda_counters(be);
+    return all;
 }
 
 static const uint16_t *weight_of(Backend *be, const RowsProduct *p, int K, const uint16_t *)
@@ -308,7 +350,9 @@ static void products_from(Backend *be, const RowsProduct *p, int n, Products<T> 
 {
     for (int i = 0; i < n; i++) {
         const T *w = weight_of(be, &p[i], all.K, (const T *)NULL);
-        Product<T> one = {p[i].y, NULL, p[i].x, w, NULL, p[i].norm, p[i].gated, p[i].N, 0};
+        Product<T> one = {p[i].y, NULL,      p[i].x,     w,
+                          NULL,   p[i].norm, p[i].gated, rows_end(p[i], all.eps),
+                          p[i].N, 0};
         if (p[i].gated) {
             i++;
             one.y2 = p[i].y;
@@ -327,10 +371,11 @@ void KERNEL(rows_products)(Backend *be, const RowsProduct *p, int n, bool transp
     bool copies = true;
     for (int i = 0; i < n; i++) {
         copies = copies && weight_of(be, &p[i], K, (const uint16_t *)NULL);
-        CHECK(!(p[i].norm || p[i].gated) || !(transposed || add), "norms and gates are of x W");
+        bool plain = !p[i].norm && !p[i].gated && !p[i].heads && !p[i].sum;
+        CHECK(plain || !(transposed || add), "what is besides a product is besides x W");
     }
     if (copies)
-        products_from(be, p, n, Products<uint16_t>{{}, 0, 0, K, add, (real)eps}, transposed, R);
+        products_from(be, p, n, products_none<uint16_t>(be, K, add, eps), transposed, R);
     else
-        products_from(be, p, n, Products<real>{{}, 0, 0, K, add, (real)eps}, transposed, R);
+        products_from(be, p, n, products_none<real>(be, K, add, eps), transposed, R);
 }

@@ -4,6 +4,7 @@
 #include "base/mem.h"   // defines: mem_alloc
 #include "model/tail.h" // defines: history_rows, lead_reach
 #include "run/bench_work.h"
+#include "run/sampler.h" // defines: sampler_best
 
 enum { READ_STEPS = 3, FRESH_TOKENS = 8192 };
 
@@ -109,10 +110,8 @@ int bench_read_step(BenchWork *w, int64_t step, Err *err)
 
 static int32_t best_token(const float *logp, int64_t n)
 {
-    int64_t best = 0;
-    for (int64_t i = 1; i < n; i++)
-        if (logp[i] > logp[best]) best = i;
-    return (int32_t)best;
+    int32_t best = sampler_best(logp, (int32_t)n);
+    return best < 0 ? 0 : best;
 }
 
 /* One token of each text. */

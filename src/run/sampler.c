@@ -59,6 +59,28 @@ void sampler_note_as(Sampler *s, const Sampler *other)
     s->noted = other->noted;
 }
 
+/* In lanes and blocks, so that compilers vectorize it: a search that remembers where it is takes
+ * one element at a time. */
+int32_t sampler_best(const float *score, int32_t n)
+{
+    enum { LANES = 32, BLOCK = 1024 };
+    float lane[LANES], top = -INFINITY;
+    int32_t i = 0;
+    for (int l = 0; l < LANES; l++) lane[l] = top;
+    for (; i + LANES <= n; i += LANES)
+        for (int l = 0; l < LANES; l++) lane[l] = score[i + l] > lane[l] ? score[i + l] : lane[l];
+    for (; i < n; i++) top = score[i] > top ? score[i] : top;
+    for (int l = 0; l < LANES; l++) top = lane[l] > top ? lane[l] : top;
+    if (!(top > -INFINITY)) return -1;
+    int32_t from = 0;
+    for (int found = 0; from + BLOCK <= n; from += BLOCK) {
+        for (int j = 0; j < BLOCK; j++) found |= score[from + j] == top;
+        if (found) break;
+    }
+    while (score[from] != top) from++;
+    return from;
+}
+
 /* Fills score with penalized log-probabilities, -INFINITY where forbidden; returns the best id, -1
  * when there is none. */
 static int32_t score_all(Sampler *s, const float *logp)
@@ -71,14 +93,7 @@ static int32_t score_all(Sampler *s, const float *logp)
         if (s->score[id] > -INFINITY)
             s->score[id] = (float)((double)logp[id] * s->options.repetition_penalty);
     }
-    int32_t best = -1;
-    float top = -INFINITY;
-    for (int32_t id = 0; id < s->vocab_size; id++) {
-        if (!(s->score[id] > top)) continue;
-        top = s->score[id];
-        best = id;
-    }
-    return best;
+    return sampler_best(s->score, s->vocab_size);
 }
 
 /* Weights exp((score - best) / temperature), at most 1; those under 1e-13 are none. Their sum. */

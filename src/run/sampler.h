@@ -28,6 +28,9 @@ typedef struct Sampler {
     int64_t noted;
 } Sampler;
 
+/* The first of the greatest; -1 where none is above -INFINITY. NaN is passed over. */
+int32_t sampler_best(const float *score, int32_t n);
+
 /* Memory for one vocabulary; nothing is allocated afterwards. Same seed, same choices. */
 void sampler_init(Sampler *s, const SamplerOptions *options, int32_t vocab_size, uint64_t seed);
 void sampler_free(Sampler *s);

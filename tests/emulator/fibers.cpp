@@ -38,7 +38,8 @@ struct Fiber {
     void *sp;    /* where it goes on */
     char *stack; /* lowest address; NULL: not started */
     State state;
-    Site site; /* where it waits */
+    bool waited; /* for the kernels before its own, see wait_for_earlier */
+    Site site;   /* where it waits */
     uint3 index;
     std::vector<Group> copies; /* of cp.async; the last group is open */
 };
@@ -139,6 +140,12 @@ enum { SAVED_WORDS = 20, RETURN_WORD = 11, BELOW_TOP = 0 };
 #error "the emulator switches stacks on x86-64 and AArch64 only"
 #endif
 
+/* Whether the kernel before may still be at work, for all that this thread knows. */
+bool too_early()
+{
+    return engine.kernel->early && !engine.fibers[engine.current].waited;
+}
+
 void yield()
 {
     emulator_switch(&engine.fibers[engine.current].sp, engine.scheduler_sp);
@@ -147,6 +154,8 @@ void yield()
 void fiber_main()
 {
     engine.kernel->body();
+    if (too_early())
+        die("it was started with launch_early, and a thread has not called wait_for_earlier");
     engine.fibers[engine.current].state = DONE;
     yield(); /* never comes back */
     abort();
@@ -185,8 +194,10 @@ void resume(int thread)
     engine.current = thread;
     threadIdx = f.index;
     race::switched(thread, f.stack + PAGE, STACK);
+    race::current.early = too_early();
     emulator_switch(&engine.scheduler_sp, f.sp);
     race::switched(-1, nullptr, 0);
+    race::current.early = false;
     if (f.state == DONE) {
         engine.left--;
         engine.stacks.push_back(f.stack);
@@ -257,6 +268,7 @@ void reset_block()
         unsigned t = (unsigned)i;
         Fiber &f = engine.fibers[i];
         f.state = FRESH;
+        f.waited = false;
         f.index = {t % blockDim.x, t / blockDim.x % blockDim.y, t / blockDim.x / blockDim.y};
         f.copies.clear();
     }
@@ -434,12 +446,24 @@ void collective(const Site &site, void *mine, void (*op)(void *const *lanes))
     for (int i = 0; i < WARP_LANES; i++) engine.fibers[first + i].state = READY;
 }
 
+void wait_for_earlier()
+{
+    engine.fibers[engine.current].waited = true;
+    race::current.early = false;
+}
+
+void ask_for(const void *p)
+{
+    if (place_of(p).kind == Kind::HOST) die("a prefetch at %p, outside all device memory", p);
+}
+
 void copy_later(void *to, const void *from, bool there)
 {
     if ((uintptr_t)to % 16 || !is_shared(to))
         die("cp.async to %p: not 16-byte aligned shared memory", to);
     if (there && ((uintptr_t)from % 16 || place_of(from).kind == Kind::HOST))
         die("cp.async from %p: not 16-byte aligned device memory", from);
+    if (there && too_early()) die("cp.async before wait_for_earlier");
     auto &groups = engine.fibers[engine.current].copies;
     if (groups.empty()) groups.emplace_back();
     Group &open = groups.back();

@@ -58,6 +58,7 @@ struct Current {
     uint32_t *warp_epoch, *now; /* now: number of each thread's moment, 0 until it does something */
     Moment *moments;
     bool publishes; /* kernels of this launch order threads by fences and atomics, too */
+    bool early;     /* the thread may touch no device memory yet, see wait_for_earlier */
 };
 extern Current current;
 
@@ -83,6 +84,9 @@ inline bool before(uint32_t earlier, int thread)
     }
     return current.publishes && published(m, thread);
 }
+
+/* Ends the program if p is of device memory: what it holds is another kernel's still. */
+void touch_early(const void *p, const void *place);
 
 uint3 thread_index(const Moment &m);
 uint3 block_index(const Moment &m);

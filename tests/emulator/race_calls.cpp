@@ -12,6 +12,7 @@ void access(race::Access kind, const void *p, size_t bytes, const void *place)
 {
     int thread = race::current.thread;
     if (thread < 0 || (p >= race::current.stack && p < race::current.stack_end)) return;
+    if (race::current.early) race::touch_early(p, place);
     race::touch(kind, p, bytes, thread, 0, place);
 }
 

@@ -11,13 +11,18 @@ namespace emulator
 namespace race
 {
 
-Current current = {false, -1, nullptr, nullptr, 0, 0, 0, 0, nullptr, nullptr, nullptr, false};
+Current current = {false, -1,      nullptr, nullptr, 0,     0,    0,
+                   0,     nullptr, nullptr, nullptr, false, false};
 
 namespace
 {
 
 /* What of other threads is known: by block and thread, all before that moment. */
 using Views = std::map<uint64_t, Moment>;
+uint64_t key_of(uint32_t block, uint32_t thread)
+{
+    return (uint64_t)block << 32 | thread;
+}
 
 struct Publishing {
     Views known;   /* comes before all that follows */
@@ -76,8 +81,10 @@ bool holds(const Moment &view, const Moment &m)
 
 bool holds(const Views &views, const Moment &m)
 {
-    for (const auto &[key, view] : views)
-        if (holds(view, m)) return true;
+    for (auto at = views.lower_bound(key_of(m.block, 0)); at != views.end(); ++at) {
+        if (at->second.block != m.block) return false;
+        if (holds(at->second, m)) return true;
+    }
     return false;
 }
 
@@ -188,7 +195,7 @@ void fenced()
     p.read.clear();
     p.offered = p.known;
     Moment own = fresh(current.thread);
-    p.offered[(uint64_t)own.block << 32 | own.thread] = own;
+    p.offered[key_of(own.block, own.thread)] = own;
     order.now[(size_t)current.thread] = 0;
 }
 

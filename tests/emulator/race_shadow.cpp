@@ -274,6 +274,13 @@ void touch(Access kind, const void *address, size_t bytes, int thread, uint32_t 
     }
 }
 
+void touch_early(const void *p, const void *place)
+{
+    if (!is_device_page(p) || place_of(p).kind == Kind::HOST) return;
+    std::string text = place_text((uint32_t)((uintptr_t)place - base()));
+    die("device memory is touched before wait_for_earlier, at %s", text.c_str());
+}
+
 void freed(const char *from, size_t bytes)
 {
     if (shadow.pages.empty()) return;

@@ -29,6 +29,10 @@ static const ErrorText error_texts[] = {
     {cudaErrorNotReady, "cudaErrorNotReady", "device not ready"},
     {cudaErrorLaunchOutOfResources, "cudaErrorLaunchOutOfResources",
      "too many resources requested for launch"},
+    {cudaErrorHostMemoryAlreadyRegistered, "cudaErrorHostMemoryAlreadyRegistered",
+     "part or all of the requested memory range is already mapped"},
+    {cudaErrorHostMemoryNotRegistered, "cudaErrorHostMemoryNotRegistered",
+     "pointer does not correspond to a registered memory region"},
     {cudaErrorLaunchFailure, "cudaErrorLaunchFailure", "unspecified launch failure"},
     {cudaErrorStreamCaptureUnsupported, "cudaErrorStreamCaptureUnsupported",
      "operation not permitted when stream is capturing"},
@@ -255,6 +259,30 @@ cudaError_t cudaFreeAsync(void *p, cudaStream_t)
 cudaError_t cudaFreeHost(void *p)
 {
     return release(p, Kind::PINNED);
+}
+
+/* Host memory that is pinned where it is: it stays what it was, but somebody keeps count. */
+static std::vector<void *> registered;
+
+cudaError_t cudaHostRegister(void *p, size_t bytes, unsigned)
+{
+    Lock held;
+    cudaError_t status = usable();
+    if (status != cudaSuccess) return status;
+    if (!p || bytes == 0) return fail(cudaErrorInvalidValue);
+    auto at = std::find(registered.begin(), registered.end(), p);
+    if (at != registered.end()) return fail(cudaErrorHostMemoryAlreadyRegistered);
+    registered.push_back(p);
+    return cudaSuccess;
+}
+
+cudaError_t cudaHostUnregister(void *p)
+{
+    Lock held;
+    auto at = std::find(registered.begin(), registered.end(), p);
+    if (at == registered.end()) return fail(cudaErrorHostMemoryNotRegistered);
+    registered.erase(at);
+    return usable();
 }
 
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes *a, const void *p)

@@ -155,9 +155,9 @@ cudaError_t launch_kernel(const Kernel &kernel, cudaStream_t stream)
     status = capture_valid(stream);
     if (status != cudaSuccess) return status;
     if (fault_due(Fault::LAUNCH)) return fail(cudaErrorLaunchOutOfResources);
-    if (traced("kernel\t%s\t%ux%ux%u\t%u\t%zu", name_of(kernel.arguments).c_str(), kernel.grid.x,
+    if (traced("kernel\t%s\t%ux%ux%u\t%u\t%zu%s", name_of(kernel.arguments).c_str(), kernel.grid.x,
                kernel.grid.y, kernel.grid.z, kernel.block.x * kernel.block.y * kernel.block.z,
-               kernel.shared))
+               kernel.shared, kernel.early ? "\tearly" : ""))
         return cudaSuccess;
     put(stream, [kernel] { run_kernel(kernel); });
     return cudaSuccess;

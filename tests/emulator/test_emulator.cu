@@ -443,6 +443,34 @@ static void test_faults(void **)
     assert_int_equal(cudaFree(&host), cudaErrorInvalidValue);
 }
 
+/* Kernels that may begin before the one before has ended: every thread waits for it. */
+__global__ void waits(int *n, int threads)
+{
+    ask_for(n);
+    if ((int)threadIdx.x < threads) wait_for_earlier();
+    __syncthreads();
+    if (threadIdx.x == 0) (*n)++;
+}
+
+static void start_early(int threads)
+{
+    Device<int> x(1);
+    cudaMemset(x.p, 0, sizeof(int));
+    launch_early(be, waits, dim3(2), dim3(64), 0, x.p, threads);
+    launch_early(be, waits, dim3(2), dim3(64), 0, x.p, threads);
+    assert_int_equal(x.host()[0], 4);
+}
+
+static void test_early(void **)
+{
+    start_early(64);
+    dies("a thread has not called wait_for_earlier", [] { start_early(63); });
+    dies("a prefetch at", [] {
+        launch(be, waits, dim3(1), dim3(32), 0, (int *)&be, 32);
+        cudaDeviceSynchronize();
+    });
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -451,7 +479,7 @@ int main(void)
         cmocka_unit_test(test_queue),        cmocka_unit_test(test_products),
         cmocka_unit_test(test_meetings),     cmocka_unit_test(test_memory),
         cmocka_unit_test(test_poison),       cmocka_unit_test(test_launches),
-        cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_faults),       cmocka_unit_test(test_early),
     };
     return cmocka_run_group_tests(tests, nullptr, nullptr);
 }

@@ -140,12 +140,44 @@ static void test_matrices(void **)
     DOES_NOT(matrix_synced);
 }
 
+/* Where this thread writes, before or after the kernel before is known to be done. */
+__global__ void early(float *x, bool waits_first)
+{
+    float *shared = dynamic_shared<float>();
+    shared[threadIdx.x] = 1;
+    if (waits_first) wait_for_earlier();
+    x[threadIdx.x] = shared[threadIdx.x];
+    if (!waits_first) wait_for_earlier();
+}
+
+static void start_early(bool waits_first)
+{
+    float *x = nullptr;
+    Backend *be = nullptr;
+    assert_int_equal(cudaMalloc(&x, THREADS * sizeof *x), 0);
+    launch_early(be, early, 1, THREADS, SHARED, x, waits_first);
+    assert_int_equal(cudaDeviceSynchronize(), 0);
+    cudaFree(x);
+}
+
+static void test_early(void **)
+{
+    int status;
+    std::string said = said_by([] { start_early(false); }, &status);
+    assert_true(WIFSIGNALED(status));
+    assert_true(said.find("device memory is touched before wait_for_earlier, at") != said.npos);
+    assert_true(said.find("test_race.cu:") != said.npos);
+    said = said_by([] { start_early(true); }, &status);
+    if (status != 0) fail_msg("%s", said.c_str());
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_block),  cmocka_unit_test(test_warp),
         cmocka_unit_test(test_grid),   cmocka_unit_test(test_atomics),
         cmocka_unit_test(test_copies), cmocka_unit_test(test_matrices),
+        cmocka_unit_test(test_early),
     };
     return cmocka_run_group_tests(tests, nullptr, nullptr);
 }

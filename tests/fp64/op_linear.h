@@ -39,7 +39,7 @@ static void linear_call(Backend *be, const OpCase *c, Dual y, const Dual *in)
 {
     Param w = param_in(c, in[1], product(1, c->C, c->N));
     Input x = {.x = in[0]};
-    linears_forward(be, &(Linear){y, w, c->N}, 1, &x, (Dual){0}, c->B, c->R, c->C);
+    linears_forward(be, &(Linear){.y = y, .w = w, .N = c->N}, 1, &x, (Dual){0}, c->B, c->R, c->C);
 }
 
 static void linear_back_call(Backend *be, const OpCase *c, const Dual *din, Dual dy, const Dual *in)
@@ -126,7 +126,7 @@ static void linears_call(Backend *be, const OpCase *c, Dual y, const Dual *in)
             backend_zero(be, part.t, product(c->B, c->R, N));
             part.t = NULL;
         }
-        l[i] = (Linear){part, w, N};
+        l[i] = (Linear){.y = part, .w = w, .N = N};
     }
     linears_forward(be, l, LINEARS, &x, (Dual){0}, c->B, c->R, c->C);
 }

@@ -15,12 +15,19 @@ void weight_product(Backend *be, real *y, const real *x, const real *w, bool tra
  * and nothing else: see gemm_operand. Kernels of few rows read `real`. */
 void product_operand(Backend *be, Dual x, int R, size_t n);
 
+/* ends.c: what rows x of a product become. x: (B, R, C) of a residual; heads have x.t where y has
+ * one. */
+void heads_forward(Backend *be, const HeadRows *h, Dual x);
+void residual_forward(Backend *be, const Residual *s, Dual x, int B, int R, int C, double eps);
+
 /* linear.c: y = x w, y.t only where x or w has a tangent.
  * x: (B, R, K)  w: (K, N)  y: (B, R, N) */
 typedef struct Linear {
     Dual y;
     Param w;
     int N;
+    const HeadRows *heads; /* that y becomes, or NULL */
+    const Residual *sum;   /* likewise */
 } Linear;
 enum { MOST_LINEARS = 4 };
 
@@ -29,7 +36,7 @@ typedef struct Input {
     Dual x;
     Param norm;  /* v NULL: x as it is */
     Dual normed; /* (B, R, K): room for it; t only where x or the norm's weight has a tangent */
-    double eps;
+    double eps;  /* of whole rows' norms, before and behind */
 } Input;
 
 /* n products of one input, which is read, or rounded, once for all of them. gated: silu(y) of the

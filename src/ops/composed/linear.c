@@ -44,23 +44,77 @@ static const real *factor_of(const Factor *f, int b)
     return f->w + (f->shift ? f->shift[b] : (ptrdiff_t)((size_t)b * f->step));
 }
 
-/* All of them in as few calls as hold them. in: what else there is to do, or NULL. */
+/* What one kernel does before and behind products of values. */
+typedef struct Besides {
+    const Input *in;
+    const Linear *l;
+    real *gated; /* or NULL */
+} Besides;
+
+/* The same of one sequence. */
+typedef struct OwnEnds {
+    HeadRows heads;
+    Places places;
+    Residual sum;
+} OwnEnds;
+
+static Param own_norm(Param w, int b)
+{
+    return (Param){.v = w.v ? param_of(w, b) : NULL};
+}
+
+static HeadRows *own_heads(OwnEnds *own, const HeadRows *h, int b)
+{
+    HeadRows *one = &own->heads;
+    size_t at = (size_t)b * h->y.v_step;
+    *one = *h;
+    one->B = 1;
+    one->norm = own_norm(h->norm, b);
+    if (h->rope.table) one->rope.table += (size_t)b * h->rope.step;
+    if (h->y.places) {
+        own->places = (Places){h->y.places->shift + b, h->y.places->first + b, NULL};
+        one->y.places = &own->places;
+        return one;
+    }
+    one->y.v += at;
+    if (h->y.half) one->y.half += at;
+    return one;
+}
+
+static Residual *own_sum(OwnEnds *own, const Residual *s, int b, size_t at)
+{
+    own->sum = (Residual){{.v = s->y.v + at}, {.v = s->plus.v + at}, own_norm(s->norm, b)};
+    return &own->sum;
+}
+
+/* Of product k of sequence b. */
+static void add_besides(RowsProduct *p, OwnEnds *own, const Rows *r, const Besides *also, int b,
+                        int k)
+{
+    const Linear *l = &also->l[k];
+    size_t in = (size_t)b * out_step(r, r->K), out = (size_t)b * out_step(r, l->N);
+    p->norm = own_norm(also->in->norm, b).v;
+    if (p->norm) p->normed = also->in->normed.v + in;
+    if (also->gated && k == 0) p->gated = also->gated + out;
+    if (l->heads) p->heads = r->n > 1 ? own_heads(own, l->heads, b) : l->heads;
+    if (l->sum) p->sum = own_sum(own, l->sum, b, out);
+}
+
+/* All of them in as few calls as hold them. also: what else there is to do, or NULL. */
 static void few_rows(const Rows *r, const Factor *f, int count, const real *x, int K,
-                     bool transposed, bool add, const Input *in, real *gated)
+                     bool transposed, bool add, const Besides *also)
 {
     _Static_assert(MOST_PRODUCTS % 2 == 0 && MOST_PRODUCTS % 3 == 0, "a sequence's go together");
     RowsProduct p[MOST_PRODUCTS];
-    Factor norm = {.w = in ? in->norm.v : NULL};
-    if (norm.w) norm.step = in->norm.step, norm.shift = in->norm.shift;
+    OwnEnds own[MOST_PRODUCTS];
     int n = 0, all = r->n * count;
     for (int i = 0; i < all; i++) {
         int b = i / count, k = i % count;
         size_t at = (size_t)b * out_step(r, K), out = (size_t)b * out_step(r, f[k].N);
         p[n] = (RowsProduct){.y = f[k].y + out, .x = x + at, .w = factor_of(&f[k], b), .N = f[k].N};
-        if (norm.w) p[n].norm = factor_of(&norm, b), p[n].normed = in->normed.v + at;
-        if (gated && k == 0) p[n].gated = gated + out;
+        if (also) add_besides(&p[n], &own[n], r, also, b, k);
         if (++n < MOST_PRODUCTS && i < all - 1) continue;
-        r->be->ops->rows_products(r->be, p, n, transposed, r->R, K, add, in ? in->eps : 0);
+        r->be->ops->rows_products(r->be, p, n, transposed, r->R, K, add, also ? also->in->eps : 0);
         n = 0;
     }
 }
@@ -70,7 +124,7 @@ static void times_weights(const Rows *r, const Factor *f, int count, const real 
                           bool transposed, bool add)
 {
     if (r->R <= FEW_ROWS) {
-        few_rows(r, f, count, x, K, transposed, add, NULL, NULL);
+        few_rows(r, f, count, x, K, transposed, add, NULL);
         return;
     }
     for (int i = 0; i < count; i++) {
@@ -127,8 +181,15 @@ static void forward_tangent(Backend *be, const Linear *l, Dual x, int B, int R, 
 static bool all_in_one(const Linear *l, int n, const Input *in, int B, int R)
 {
     bool own = l->w.step > 0, one = (own ? R : B * R) <= FEW_ROWS && !in->x.t && !in->norm.t;
-    for (int i = 0; i < n; i++) one = one && !l[i].y.t && own == (l[i].w.step > 0);
-    return one && (own || !in->norm.step);
+    bool shared = B > 1 && !own, norms = shared && in->norm.step; /* of sequences, apart */
+    for (int i = 0; i < n; i++) {
+        const HeadRows *h = l[i].heads;
+        const Residual *s = l[i].sum;
+        one = one && !l[i].y.t && own == (l[i].w.step > 0);
+        one = one && !(h && (h->y.t || h->norm.t)) && !(s && (s->y.t || s->norm.t));
+        norms = norms || (shared && ((h && h->norm.step) || (s && s->norm.step)));
+    }
+    return one && !norms;
 }
 
 static void in_one(Backend *be, const Linear *l, int n, const Input *in, Dual gated, int B, int R,
@@ -137,7 +198,18 @@ static void in_one(Backend *be, const Linear *l, int n, const Input *in, Dual ga
     Factor f[MOST_LINEARS];
     Rows r = rows_of(be, l->w.step > 0, B, R, K);
     for (int i = 0; i < n; i++) f[i] = factor_from(&l[i]);
-    few_rows(&r, f, n, in->x.v, K, false, false, in, gated.v);
+    few_rows(&r, f, n, in->x.v, K, false, false, &(Besides){in, l, gated.v});
+}
+
+/* What comes behind, step by step. */
+static void ends(Backend *be, const Linear *l, const Input *in, Dual gated, int n, int B, int R)
+{
+    if (gated.v)
+        be->ops->swiglu_forward(be, gated, l[0].y, l[1].y, (size_t)B * (size_t)R * (size_t)l->N);
+    for (int i = 0; i < n; i++) {
+        if (l[i].heads) heads_forward(be, l[i].heads, l[i].y);
+        if (l[i].sum) residual_forward(be, l[i].sum, l[i].y, B, R, l[i].N, in->eps);
+    }
 }
 
 void linears_forward(Backend *be, const Linear *l, int n, const Input *in, Dual gated, int B, int R,
@@ -158,8 +230,7 @@ void linears_forward(Backend *be, const Linear *l, int n, const Input *in, Dual 
     for (int i = 0; i < n; i++)
         if (l[i].y.t) forward_tangent(be, &l[i], x, B, R, K);
     gemm_group_end(be);
-    if (gated.v)
-        be->ops->swiglu_forward(be, gated, l[0].y, l[1].y, (size_t)B * (size_t)R * (size_t)l->N);
+    ends(be, l, in, gated, n, B, R);
 }
 
 static void backward(Backend *be, Dual dx, bool add, const LinearGrad *l, Dual x, int B, int R,

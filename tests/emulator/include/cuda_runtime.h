@@ -19,6 +19,8 @@ enum cudaError_t {
     cudaErrorInvalidDevice = 101,
     cudaErrorNotReady = 600,
     cudaErrorLaunchOutOfResources = 701,
+    cudaErrorHostMemoryAlreadyRegistered = 712,
+    cudaErrorHostMemoryNotRegistered = 713,
     cudaErrorLaunchFailure = 719,
     cudaErrorStreamCaptureUnsupported = 900,
     cudaErrorStreamCaptureInvalidated = 901,
@@ -42,6 +44,7 @@ enum {
     cudaHostAllocDefault = 0,
     cudaHostAllocPortable = 1,
     cudaHostAllocMapped = 2,
+    cudaHostRegisterDefault = 0,
     cudaMemAttachGlobal = 1,
     cudaDeviceScheduleAuto = 0,
     cudaDeviceScheduleSpin = 1,
@@ -129,6 +132,8 @@ cudaError_t cudaFreeAsync(void *p, cudaStream_t stream);
 cudaError_t cudaMallocManaged(void **p, size_t bytes, unsigned flags = cudaMemAttachGlobal);
 cudaError_t cudaMallocHost(void **p, size_t bytes, unsigned flags = 0);
 cudaError_t cudaHostAlloc(void **p, size_t bytes, unsigned flags);
+cudaError_t cudaHostRegister(void *p, size_t bytes, unsigned flags);
+cudaError_t cudaHostUnregister(void *p);
 cudaError_t cudaFreeHost(void *p);
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes *a, const void *p);
 template <typename T> cudaError_t cudaMalloc(T **p, size_t bytes)

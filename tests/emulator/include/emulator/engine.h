@@ -28,6 +28,7 @@ struct Kernel {
     dim3 grid, block;
     size_t shared;              /* bytes */
     std::function<void()> body; /* one thread's work */
+    bool early = false;         /* it may begin before the kernel before it has ended */
 };
 
 /* Ends the program where no GPU could start the kernel. */
@@ -49,6 +50,13 @@ void collective(const Site &site, void *mine, void (*op)(void *const *lanes));
 int lane();
 void *dynamic_shared_bytes();
 bool is_shared(const void *p);
+
+/* Of a kernel that begins early: from here on a thread may touch device memory. Where kernels tell
+ * of their accesses (race.h) one before this ends the program; a thread that never comes here does
+ * so everywhere. */
+void wait_for_earlier();
+/* A prefetch: of device memory, and nothing comes of it. */
+void ask_for(const void *p);
 
 /* cp.async: the copy happens when it is waited for, and until then the place holds NaN. */
 void copy_later(void *to, const void *from, bool there);
