@@ -21,6 +21,7 @@ static void reader_layout(Reader *r)
     r->fast = arena_take(&a, r->m->inner.size);
     r->last_hidden = arena_take(&a, C);
     r->logits = arena_take(&a, (size_t)c->output_size);
+    r->rate = arena_take_doubles(&a, 1);
     r->elements = a.used;
 }
 
@@ -78,14 +79,14 @@ int reader_create(Reader **out, Model *m, bool learn, double inner_lr, Err *err)
     size_t layers = (size_t)m->cfg.model.num_hidden_layers;
     r->kv.n_layers = (int)layers;
     r->kv.layer = calloc(layers, sizeof *r->kv.layer);
-    r->tokens = calloc((size_t)r->chunk, sizeof *r->tokens);
-    r->targets = calloc((size_t)r->chunk, sizeof *r->targets);
-    CHECK(r->kv.layer && r->tokens && r->targets, "out of memory");
+    r->tokens = calloc((size_t)r->chunk + 1, sizeof *r->tokens);
+    CHECK(r->kv.layer && r->tokens, "out of memory");
     (void)reader_room(m, 1);
     reader_layout(r);
     r->memory = backend_alloc(m->be, r->elements);
     reader_layout(r);
     start_weights(r);
+    backend_upload_doubles(m->be, r->rate, &r->inner_lr, 1);
     keep_copies(r);
     if (backend_wait(m->be, err) < 0) {
         reader_free(r);
@@ -103,7 +104,6 @@ void reader_free(Reader *r)
     backend_free(r->m->be, r->memory, r->elements);
     free(r->kv.layer);
     free(r->tokens);
-    free(r->targets);
     free(r);
 }
 
@@ -201,13 +201,14 @@ int reader_feed(Reader *r, const int32_t *tokens, size_t n, double *nll, Err *er
         if (r->fill == r->chunk) TRY(reader_learn_pieces(r, tokens[i], err));
         scored = r->fill == 0 && n - i > (size_t)r->chunk;
         if (scored) {
-            TRY(reader_read_chunk(r, tokens + i, nll ? nll + i : NULL, err));
-            i += (size_t)r->chunk;
+            int chunks = reader_chunks_at_once(r, (n - i - 1) / (size_t)r->chunk);
+            TRY(reader_read_chunks(r, tokens + i, chunks, nll ? nll + i : NULL, err));
+            i += (size_t)chunks * (size_t)r->chunk;
             continue;
         }
         int room = r->chunk - r->fill, rows = n - i < (size_t)room ? (int)(n - i) : room;
         reader_append_rows(r, tokens + i, rows);
-        if (nll && rows > 1) reader_score_rows(r, tokens + i, rows, nll + i);
+        if (nll && rows > 1) reader_score_rows(r, rows, nll + i);
         i += (size_t)rows;
     }
     return 0;
