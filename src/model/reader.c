@@ -25,32 +25,6 @@ static void reader_layout(Reader *r)
     r->elements = a.used;
 }
 
-/* Copies in bfloat16, where the model computes in it, of what products of this reader read. */
-static void keep_copies(Reader *r)
-{
-    const Model *m = r->m;
-    bool tied = m->cfg.model.tie_word_embeddings;
-    for (int i = 0; i < N_PARAMS; i++) {
-        const ParamEntry *e = &m->table.entry[i];
-        bool multiplied = !e->is_norm && (i != P_WTE || tied);
-        if (e->present && multiplied) bf16_copy_keep(m->be, m->params + e->offset, e->size);
-    }
-    bf16_copy_keep(m->be, r->fast, m->inner.size);
-}
-
-static void drop_copies(Reader *r)
-{
-    const Model *m = r->m;
-    for (int i = 0; i < N_PARAMS; i++)
-        if (m->table.entry[i].present) bf16_copy_drop(m->be, m->params + m->table.entry[i].offset);
-    bf16_copy_drop(m->be, r->fast);
-}
-
-void reader_fast_changed(Reader *r)
-{
-    bf16_copy_refresh(r->m->be, r->fast, r->m->inner.size);
-}
-
 static void start_weights(Reader *r)
 {
     for (int i = 0; i < r->m->inner.n; i++) {
@@ -87,7 +61,8 @@ int reader_create(Reader **out, Model *m, bool learn, double inner_lr, Err *err)
     reader_layout(r);
     start_weights(r);
     backend_upload_doubles(m->be, r->rate, &r->inner_lr, 1);
-    keep_copies(r);
+    model_copies_keep(m);
+    bf16_copy_keep(m->be, r->fast, m->inner.size);
     if (backend_wait(m->be, err) < 0) {
         reader_free(r);
         return -1;
@@ -100,7 +75,8 @@ void reader_free(Reader *r)
 {
     if (!r) return;
     reader_room_forget(r->m, r->memory);
-    drop_copies(r);
+    model_copies_drop(r->m);
+    bf16_copy_drop(r->m->be, r->fast);
     backend_free(r->m->be, r->memory, r->elements);
     free(r->kv.layer);
     free(r->tokens);

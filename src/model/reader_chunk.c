@@ -223,7 +223,6 @@ static void chunk_loss(Reader *r, int64_t start)
     score(r, start, r->chunk, targets, nll, &g);
     m->be->ops->inner_sgd_forward(m->be, r->fast, norm, r->fast, room->g, 1, m->inner.size, r->rate,
                                   m->cfg.training.optimizer_inner.clip_gradient, &guard);
-    reader_fast_changed(r);
 }
 
 /* All that is computed of a chunk. The host's part in it does not depend on the position but by the

@@ -100,8 +100,6 @@ struct Reader {
     int32_t *tokens;   /* (chunk + 1), host: of the unfinished chunk; its last target */
 };
 
-/* After `fast` has changed: copies that products read follow it. */
-void reader_fast_changed(Reader *r);
 /* Rows of the window's room. */
 int64_t reader_window_rows(const Reader *r);
 /* Rows that the chunk at hand can look back on. */

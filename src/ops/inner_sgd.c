@@ -4,6 +4,7 @@
  *     n < c: a;   else (c/n) (a - g <g, a> / n^2). */
 #include <math.h>
 
+#include "backend/bf16_copy.h"
 #include "ops/dot.h"
 
 static bool clipped(double n, double clip)
@@ -23,7 +24,6 @@ void KERNEL(inner_sgd_forward)(Backend *be, real *w_next, real *norm, const real
                                int B, size_t P, const double *lr, double clip,
                                const StepGuard *guard)
 {
-    (void)be;
     for (int b = 0; b < B; b++) {
         const real *wb = w + (size_t)b * P, *gb = g + (size_t)b * P;
         real *out = w_next + (size_t)b * P;
@@ -33,6 +33,7 @@ void KERNEL(inner_sgd_forward)(Backend *be, real *w_next, real *norm, const real
         real rate = (real)(clipped(n, clip) ? *lr * clip / n : *lr);
 #pragma omp parallel for simd schedule(static) if (P > 1 << 14)
         for (size_t i = 0; i < P; i++) out[i] = wb[i] - rate * gb[i];
+        bf16_copy_refresh(be, out, P);
     }
 }
 

@@ -2,9 +2,13 @@
  * the host between norm and step: a first kernel leaves parts of the sum over g in scratch, and
  * every block of the second adds the same parts in the same order before it walks over its share.
  * What a guard finds makes the sum no number, and every block sees that.
- * Forward: g is read twice, w once, w' written, 16 bytes an element in float. Backward: g and v
- * twice where clipping was active, once where it was not. */
+ * Forward: g is read twice, w once, w' written, 16 bytes an element in float, and 2 more of a copy
+ * in bfloat16. Backward: g and v twice where clipping was active, once where it was not. */
 #include "ops/sums.cuh" // defines: dot_part, parts_of, parts_total
+
+extern "C" {
+#include "backend/bf16_copy.h"
+}
 
 enum { MOST_SEQUENCES = 1024 }; /* of a grid; it walks over more */
 
@@ -38,9 +42,9 @@ static __global__ void __launch_bounds__(BLOCK, 2)
 }
 
 template <int W>
-static __global__ void step_kernel(real *w_next, real *norm, const real *w, const real *g,
-                                   const double *part, int parts, int B, size_t P, const double *lr,
-                                   double clip, bool guarded)
+static __global__ void step_kernel(real *w_next, uint16_t *half, real *norm, const real *w,
+                                   const real *g, const double *part, int parts, int B, size_t P,
+                                   const double *lr, double clip, bool guarded)
 {
     for (size_t s = blockIdx.y; s < (size_t)B; s += gridDim.y) {
         double n = sqrt(parts_total(part + s * (size_t)parts, parts));
@@ -53,6 +57,7 @@ static __global__ void step_kernel(real *w_next, real *norm, const real *w, cons
             auto x = load<width.n>(from, i), d = load<width.n>(by, i);
             for (int j = 0; j < width.n; j++) x.at[j] -= rate * d.at[j];
             store(out, i, x);
+            if (half) store(Out{NULL, half + s * P}, i, x);
         });
     }
 }
@@ -72,12 +77,14 @@ void KERNEL(inner_sgd_forward)(Backend *be, real *w_next, real *norm, const real
 {
     unsigned parts = parts_of(P), sequences = (unsigned)min_int(B, MOST_SEQUENCES);
     double *part = (double *)cuda_scratch(be, (size_t)B * parts * sizeof *part);
-    bool packs = aligned(w_next, w, g) && (B == 1 || whole_packs(P));
+    uint16_t *half = (uint16_t *)bf16_copy_find(be, w_next, (size_t)B * P);
+    bool packs = aligned(w_next, w, g) && (uintptr_t)half % alignof(HalfPack<WIDE>) == 0 &&
+                 (B == 1 || whole_packs(P));
     const real *all = NULL;
     launch(be, packs ? dots_kernel<WIDE> : dots_kernel<1>, dim3(parts, sequences), BLOCK, 0, part,
            g, g, all, B, P, clip, guard ? *guard : StepGuard{});
     launch(be, packs ? step_kernel<WIDE> : step_kernel<1>, grid_walking(be, packs, B, P), BLOCK, 0,
-           w_next, norm, w, g, part, (int)parts, B, P, lr, clip, guard != NULL);
+           w_next, half, norm, w, g, part, (int)parts, B, P, lr, clip, guard != NULL);
 }
 
 template <int W>
