@@ -108,8 +108,7 @@ static void values(const BlockPass *p, const real *rows)
         return;
     }
     if (rows != to) be->ops->copy_rows(be, to, p->kv->step, rows, span_step(p), s->B, s->M, C);
-    for (size_t b = 0; half && b < (size_t)s->B; b++)
-        backend_round(be, half + b * p->kv->step, to + b * p->kv->step, span_step(p));
+    if (half) backend_round(be, half, to, span_step(p), s->B, p->kv->step);
 }
 
 /* What a pass leaves of its rows' keys and values: in the window, and their tangents besides. */

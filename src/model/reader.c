@@ -16,7 +16,7 @@ static void reader_layout(Reader *r)
     Arena a = {.base = r->memory};
     size_t C = (size_t)c->hidden_size;
     kv_cache_layout(&r->kv, &a, r->m, 1, reader_window_rows(r));
-    kv_halves_layout(&r->kv, &a, r->m, 1);
+    kv_halves_layout(&r->kv, &a, r->m, 1, 0);
     r->x = arena_take(&a, (size_t)r->chunk * C);
     r->fast = arena_take(&a, r->m->inner.size);
     r->last_hidden = arena_take(&a, C);

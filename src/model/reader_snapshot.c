@@ -127,7 +127,7 @@ static void restore_rows(Reader *r, real *window, uint16_t *half, size_t to, con
                          size_t n)
 {
     backend_upload(r->m->be, window + to, rows, n);
-    if (half) backend_round(r->m->be, half + to, window + to, n);
+    if (half) backend_round(r->m->be, half + to, window + to, n, 1, 0);
 }
 
 /* Everything is checked before anything is changed. */

@@ -145,7 +145,8 @@ static void layout_states(Sweep *s, Arena *a, int64_t segments)
     }
 }
 
-/* kept: rows before any segment; rows: with those of a segment. */
+/* kept: rows before any segment; rows: with those of a segment. Blocks of the tail read theirs
+ * again for each chunk, twice where it is run again: these are rounded once, where they stay. */
 static void layout_windows(Sweep *s, Arena *a, int64_t kept, int64_t rows)
 {
     int B = s->o.batch, leads = lead_layers(s->m);
@@ -154,6 +155,7 @@ static void layout_windows(Sweep *s, Arena *a, int64_t kept, int64_t rows)
     if (s->kv_full) rows = T;
     if (!s->o.gradient) {
         kv_cache_layout(&s->kv, a, s->m, B, rows);
+        if (s->kv_full) kv_halves_layout(&s->kv, a, s->m, B, leads);
         return;
     }
     s->owed_rows = kept;
@@ -165,6 +167,7 @@ static void layout_windows(Sweep *s, Arena *a, int64_t kept, int64_t rows)
         r->dk = arena_take(a, (size_t)B * r->grad_step);
         r->dv = arena_take(a, (size_t)B * r->grad_step);
     }
+    if (s->kv_full) kv_halves_layout(&s->kv, a, s->m, B, leads);
 }
 
 void sweep_layout(Sweep *s, SweepPlan *plan)
