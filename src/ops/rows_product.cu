@@ -96,7 +96,8 @@ __device__ inline void put_output(const Products<T> &all, const Product<T> &p, i
 /* Threads of a block for W (K, N): more rows of x want more registers, in double most. */
 template <int ROWS> struct Threads {
     static constexpr bool few = ROWS * sizeof(real) > MOST_ROWS * sizeof(float);
-    enum { most = ROWS == 1 ? 1024 : few ? 256 : 512, least = 256, warps = most / WARP };
+    static constexpr bool one = ROWS == 1 && sizeof(real) == sizeof(float);
+    enum { most = one ? 1024 : few ? 256 : 512, least = 256, warps = most / WARP };
 };
 
 /* ------------------------------------------------------------------------------ W^T, W (N, K) */
