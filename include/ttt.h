@@ -67,7 +67,7 @@ typedef struct ttt_reader_info {
     int64_t pending;          /* tokens of the unfinished chunk */
     double last_chunk_loss;   /* NaN before the first */
     double last_grad_norm;    /* inner gradient of the last step, before clipping */
-    double last_step_seconds; /* wall time of the last inner step */
+    double last_step_seconds; /* wall time of the last inner step; a mean of those fed together */
     size_t state_bytes;
     bool learning;
 } ttt_reader_info;

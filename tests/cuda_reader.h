@@ -21,11 +21,9 @@
 enum { VOCAB = 19, CHUNK = 8, TEXT = 240 };
 
 /* A window of 20 and chunks of 8: room for 24 rows of past, and chunks begin at 24 and 32. */
-static inline Model *make_wide(Backend *be, int block, bool bf16, int64_t head)
+static inline Config small_config(int block, bool bf16, int64_t head)
 {
     Config cfg;
-    Model *m;
-    Err err;
     config_defaults(&cfg);
     cfg.model.vocab_size = cfg.model.output_size = VOCAB;
     cfg.model.hidden_size = 2 * head;
@@ -46,8 +44,21 @@ static inline Model *make_wide(Backend *be, int block, bool bf16, int64_t head)
     cfg.training.optimizer_inner.clip_gradient = 1;
     cfg.training.spec_inner.n = 1;
     snprintf(cfg.training.spec_inner.glob[0], CFG_TEXT, "**.suffix_blocks.feed_forward_prime.**");
-    if (model_create(&m, be, &cfg, &err) < 0) fail_msg("%s", err.text);
+    return cfg;
+}
+
+static inline Model *make_of(Backend *be, const Config *cfg)
+{
+    Model *m;
+    Err err;
+    if (model_create(&m, be, cfg, &err) < 0) fail_msg("%s", err.text);
     return m;
+}
+
+static inline Model *make_wide(Backend *be, int block, bool bf16, int64_t head)
+{
+    Config cfg = small_config(block, bf16, head);
+    return make_of(be, &cfg);
 }
 
 static inline Model *make_model(Backend *be, int block, bool bf16)

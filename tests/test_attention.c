@@ -284,7 +284,7 @@ static uint16_t *halves_of(Backend *be, real *x, size_t n)
 {
     Err err;
     uint16_t *half = (void *)shared(be, reals_for(n * sizeof *half));
-    backend_round(be, half, x, n);
+    backend_round(be, half, x, n, 1, 0);
     if (backend_wait(be, &err) < 0) fail_msg("%s", err.text);
     for (size_t i = 0; i < n; i++) {
         uint32_t bits = (uint32_t)half[i] << 16;

@@ -115,7 +115,7 @@ static void expect_half(const EndsCase *c, const EndCase *e)
             at = shift + row;
             in = HALVES * shift + row;
         }
-        backend_round(machine[CPU], want + in, e->to.p[GPU] + at, n);
+        backend_round(machine[CPU], want + in, e->to.p[GPU] + at, n, 1, 0);
     }
     assert_memory_equal(want, got, e->half.n * sizeof(real));
     memset(e->half.p[CPU], 0, e->half.n * sizeof(real)); /* no reals to compare */

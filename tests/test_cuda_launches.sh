@@ -23,8 +23,8 @@ at_most() {
 }
 
 one=(training.global_batch_size=1 training.accum_steps=1 training.eval_batch_size=1)
-at_most 5200 train "${one[@]}" --steps 1
-at_most 377 read --tokens 16384 --steps 1
+at_most 5195 train "${one[@]}" --steps 1
+at_most 373 read --tokens 16384 --steps 1
 at_most 70 generate --no-learning --tokens 64
 late=$(awk '/^record$/ { on = 1 } /^recorded$/ { exit } on && !/early$/ { n++ } END { print n - 1 }' trace)
 [ "$late" -le 4 ] || fail "$late of them wait for the one before to have ended"

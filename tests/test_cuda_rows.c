@@ -189,7 +189,7 @@ static void step_call(int i, const void *arguments)
     const StepCase *c = arguments;
     const Ops *ops = machine[i]->ops;
     ops->inner_sgd_forward(machine[i], c->next.p[i], c->norm.p[i], c->w.p[i], c->g.p[i], c->B, c->P,
-                           doubles(&c->doubles, i), c->clip);
+                           doubles(&c->doubles, i), c->clip, NULL);
     ops->inner_sgd_backward(machine[i], c->u.p[i], c->v.p[i], c->g.p[i], c->norm.p[i], c->B, c->P,
                             doubles(&c->doubles, i), c->clip);
     ops->inner_sgd_backward(machine[i], c->g.p[i], c->v.p[i], c->g.p[i], c->norm.p[i], c->B, c->P,

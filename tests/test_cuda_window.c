@@ -1,6 +1,9 @@
 /* The window that a reader keeps in bfloat16 beside its own on a GPU: what was written, moved,
  * loaded or placed is in both, and what is read from it scores as before. */
+#include "backend/bf16_copy.h"
+#include "backend/machine.h"
 #include "cuda_reader.h"
+#include "model/sweep_state.h"
 
 /* To nearest, ties to even; of numbers. */
 static uint16_t rounded(real x)
@@ -30,9 +33,11 @@ static void expect_rounded(Backend *be, const char *when, const uint16_t *half, 
     free(got);
 }
 
-/* The window in bfloat16 is the window, rounded. */
+/* The window in bfloat16 is the window, rounded; so are adapted weights. */
 static void expect_halves(const Reader *r, const char *when)
 {
+    size_t P = r->m->inner.size;
+    expect_rounded(r->m->be, when, bf16_copy_find(r->m->be, r->fast, P), r->fast, P);
     size_t n = (size_t)(r->kv.rows * r->m->cfg.model.hidden_size);
     for (int l = 0; l < r->kv.n_layers; l++) {
         const KvRows *kv = &r->kv.layer[l];
@@ -126,9 +131,104 @@ static void test_tokens_are_as_chunks(void **state)
     close_all(m, be);
 }
 
+static void sweep_once(Sweep *s, const int32_t *tokens, double *nll)
+{
+    SweepReport report = {.token_nll = nll};
+    double lr = 0.1;
+    (void)sweep_run(s, tokens, lr, NULL, 1, &report);
+}
+
+/* A sweep and a reader of one model share the copies of its weights; either may go first. */
+static void test_readers_beside_a_sweep(void **state)
+{
+    (void)state;
+    enum { LENGTH = 40, RUNS = 3 };
+    int32_t tokens[TEXT];
+    double read[2][LENGTH + 1], swept[2][LENGTH];
+    Err err;
+    draw_text(tokens, TEXT, 13);
+    for (int reader_first = 0; reader_first < 2; reader_first++) {
+        Backend *be = open_test_gpu(true);
+        Model *m = make_wide(be, SEQ_SWA, true, 64);
+        const SweepOptions o = {.batch = 1, .length = LENGTH, .learn = true};
+        Sweep *s;
+        Reader *r = reader_first ? make_reader(m, true) : NULL;
+        assert_int_equal(sweep_create(&s, m, &o, &err), 0);
+        if (!r) r = make_reader(m, true);
+        feed(r, tokens, LENGTH + 1, read[reader_first]);
+        for (int i = 0; i < RUNS; i++) sweep_once(s, tokens, swept[reader_first]);
+        if (reader_first) {
+            reader_free(r);
+            sweep_once(s, tokens, swept[reader_first]);
+        }
+        sweep_free(s);
+        if (!reader_first) {
+            feed(r, tokens, CHUNK, NULL);
+            reader_free(r);
+        }
+        close_all(m, be);
+    }
+    assert_memory_equal(read[0], read[1], sizeof read[0]);
+    assert_memory_equal(swept[0], swept[1], sizeof swept[0]);
+    expect_near("swept", swept[0], read[0] + 1, 0, LENGTH, 2e-2);
+}
+
+/* Losses and gradient of two sequences in lockstep. halves: whether windows are kept in bfloat16.
+ */
+static void swept_gradient(bool halves, int64_t chunks, double *nll, real **gradient, size_t *n)
+{
+    enum { BATCH = 2, LENGTH = 24 };
+    static Machine changed;
+    int32_t tokens[BATCH * (LENGTH + 1)];
+    Err err;
+    Backend *be = open_test_gpu(true);
+    changed = *be->machine;
+    changed.half_windows = halves;
+    be->machine = &changed;
+    Model *m = make_wide(be, SEQ_SWA, true, 64);
+    const SweepOptions o = {.batch = BATCH,
+                            .length = LENGTH,
+                            .learn = true,
+                            .gradient = true,
+                            .segment_chunks = chunks};
+    Sweep *s;
+    draw_text(tokens, ARRAY_LEN(tokens), 14);
+    if (sweep_create(&s, m, &o, &err) < 0) fail_msg("%s", err.text);
+    assert_int_equal(s->kv.layer[1].k16 != NULL, halves); /* the tail's */
+    SweepReport report = {.token_nll = nll};
+    *n = m->table.size;
+    *gradient = malloc(*n * sizeof **gradient);
+    assert_non_null(*gradient);
+    real *g = backend_alloc(be, *n);
+    for (int run = 0; run < 2; run++) { /* recorded, too */
+        backend_zero(be, g, *n);
+        (void)sweep_run(s, tokens, 0.1, g, 1, &report);
+    }
+    backend_download(be, *gradient, g, *n);
+    backend_free(be, g, *n);
+    sweep_free(s);
+    close_all(m, be);
+}
+
+/* Training reads the tail's windows in bfloat16: the bits that rounding them in each call gives. */
+static void test_windows_of_a_sweep(void **state)
+{
+    (void)state;
+    for (int64_t chunks = 1; chunks <= 3; chunks += 2) { /* a segment's: of three, and of one */
+        double nll[2][48];
+        real *gradient[2];
+        size_t n;
+        for (int i = 0; i < 2; i++) swept_gradient(i, chunks, nll[i], &gradient[i], &n);
+        assert_memory_equal(nll[1], nll[0], sizeof nll[0]);
+        assert_memory_equal(gradient[1], gradient[0], n * sizeof *gradient[0]);
+        for (int i = 0; i < 2; i++) free(gradient[i]);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_windows_in_bfloat16),
-                                       cmocka_unit_test(test_tokens_are_as_chunks)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_windows_in_bfloat16), cmocka_unit_test(test_tokens_are_as_chunks),
+        cmocka_unit_test(test_readers_beside_a_sweep), cmocka_unit_test(test_windows_of_a_sweep)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

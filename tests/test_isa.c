@@ -110,7 +110,7 @@ static int run_inner_sgd(Backend *be, real *out, real *const *x)
 {
     const double lr = 0.5;
     real *norm = out + 2 * N;
-    be->ops->inner_sgd_forward(be, out, norm, x[0], x[1], B, N / B, &lr, 1);
+    be->ops->inner_sgd_forward(be, out, norm, x[0], x[1], B, N / B, &lr, 1, NULL);
     be->ops->inner_sgd_backward(be, out + N, x[2], x[1], norm, B, N / B, &lr, 1);
     return 3;
 }

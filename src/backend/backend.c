@@ -116,9 +116,9 @@ bool backend_half_windows(const Backend *be)
     return be->machine->half_windows && backend_rounds(be);
 }
 
-void backend_round(Backend *be, uint16_t *to, const real *x, size_t n)
+void backend_round(Backend *be, uint16_t *to, const real *x, size_t n, int count, size_t step)
 {
-    if (n > 0) be->machine->round_bf16(be, to, x, n);
+    if (n > 0) be->machine->round_bf16(be, to, x, n, count, step);
 }
 
 void backend_copy_bytes(Backend *be, void *to, const void *from, size_t n)

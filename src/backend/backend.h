@@ -73,8 +73,8 @@ static inline bool backend_rounds(const Backend *be)
 /* Whether attention wants keys and values of a window that stays in bfloat16 too, rounded once as
  * they come. */
 bool backend_half_windows(const Backend *be);
-/* n elements, rounded to bfloat16. */
-void backend_round(Backend *be, uint16_t *to, const real *x, size_t n);
+/* `count` runs of n elements, step apart on both sides, rounded to bfloat16. */
+void backend_round(Backend *be, uint16_t *to, const real *x, size_t n, int count, size_t step);
 /* Ids, scalars and the like lie in backend memory too; their room is taken in elements of `real`.
  */
 void backend_copy_bytes(Backend *be, void *to, const void *from, size_t n);

@@ -71,7 +71,7 @@ void bf16_copy_refresh(Backend *be, const real *x, size_t n)
         if (x + n <= c->of || x >= c->of + c->n) continue;
         size_t from = x > c->of ? (size_t)(x - c->of) : 0;
         size_t to = x + n < c->of + c->n ? (size_t)(x + n - c->of) : c->n;
-        be->machine->round_bf16(be, c->data + from, c->of + from, to - from);
+        be->machine->round_bf16(be, c->data + from, c->of + from, to - from, 1, 0);
     }
 }
 

@@ -103,7 +103,7 @@ void gemm_cpu(Backend *be, const Gemm *g)
 }
 
 /* With the CPU's instruction a block is a row of bf16_pack. */
-void round_bf16_cpu(Backend *be, uint16_t *to, const real *x, size_t n)
+static void round_run(Backend *be, uint16_t *to, const real *x, size_t n)
 {
     enum { BLOCK = 4096 };
     int64_t blocks = (int64_t)(n / BLOCK);
@@ -121,4 +121,9 @@ void round_bf16_cpu(Backend *be, uint16_t *to, const real *x, size_t n)
         for (size_t i = (size_t)b * BLOCK; i < (size_t)(b + 1) * BLOCK; i++)
             to[i] = (uint16_t)(bf16_round_bits((float)x[i]) >> 16);
     for (size_t i = rest; i < n; i++) to[i] = (uint16_t)(bf16_round_bits((float)x[i]) >> 16);
+}
+
+void round_bf16_cpu(Backend *be, uint16_t *to, const real *x, size_t n, int count, size_t step)
+{
+    for (size_t i = 0; i < (size_t)count; i++) round_run(be, to + i * step, x + i * step, n);
 }

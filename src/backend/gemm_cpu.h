@@ -7,6 +7,6 @@
 #include "backend/backend.h"
 
 void gemm_cpu(Backend *be, const Gemm *g);
-void round_bf16_cpu(Backend *be, uint16_t *to, const real *x, size_t n);
+void round_bf16_cpu(Backend *be, uint16_t *to, const real *x, size_t n, int count, size_t step);
 
 #endif

@@ -44,7 +44,8 @@ typedef struct Machine {
     /* See backend_rehearse_begin; NULL: there is no such thing. */
     void (*rehearse_begin)(Backend *be);
     size_t (*rehearse_end)(Backend *be);
-    void (*round_bf16)(Backend *be, uint16_t *to, const real *x, size_t n); /* nearest, even */
+    /* See backend_round; to nearest, even. */
+    void (*round_bf16)(Backend *be, uint16_t *to, const real *x, size_t n, int count, size_t step);
 } Machine;
 
 extern const Machine machine_cpu;

@@ -194,7 +194,8 @@ struct alignas(EIGHT * sizeof(__nv_bfloat16)) Rounded {
 typedef struct Rounding {
     Matrices from; /* of real */
     __nv_bfloat16 *to;
-    bool packs; /* every eighth element of a row is aligned for Half, and Rounded */
+    int64_t to_step; /* elements between its matrices, whose rows are packed */
+    bool packs;      /* every eighth element of a row is aligned for Half, and Rounded */
 } Rounding;
 
 typedef struct Roundings {
@@ -212,7 +213,7 @@ static __global__ void round_kernel(const __grid_constant__ Roundings all)
     int64_t col = i % units * EIGHT;
     int n = cols - col < EIGHT ? (int)(cols - col) : EIGHT;
     const real *from = (const real *)r.from.data + blockIdx.y * r.from.step + row * r.from.ld + col;
-    __nv_bfloat16 *to = r.to + (blockIdx.y * r.from.rows + row) * cols + col;
+    __nv_bfloat16 *to = r.to + blockIdx.y * r.to_step + row * cols + col;
     if (!r.packs || n < EIGHT) {
         for (int j = 0; j < n; j++)
             to[j] = __float2bfloat16_rn(r.from.data ? (float)from[j] : 0.0f);
@@ -233,7 +234,7 @@ static __global__ void round_kernel(const __grid_constant__ Roundings all)
 
 static void roundings_add(Roundings *all, const Matrices *from, uint16_t *to)
 {
-    Rounding r = {*from, (__nv_bfloat16 *)to, false};
+    Rounding r = {*from, (__nv_bfloat16 *)to, from->rows * from->cols, false};
     if (dense(from)) r.from = as_run(from->data, elements(from));
     const Matrices *m = &r.from;
     bool run = m->rows == 1 && m->count == 1;
@@ -258,11 +259,15 @@ static void roundings_start(Backend *be, const Roundings *all)
     launch(be, round_kernel, grid, dim3(THREADS), 0, *all);
 }
 
-void cuda_round_bf16(Backend *be, uint16_t *to, const real *x, size_t n)
+void cuda_round_bf16(Backend *be, uint16_t *to, const real *x, size_t n, int count, size_t step)
 {
     Roundings all = {};
-    Matrices run = as_run(x, (int64_t)n);
-    roundings_add(&all, &run, to);
+    Matrices runs = {x, 1, (int64_t)n, (int64_t)n, (int64_t)step, count};
+    roundings_add(&all, &runs, to);
+    if (all.of[0].from.count > 1) {
+        all.of[0].to_step = (int64_t)step;
+        all.of[0].packs = all.of[0].packs && step % EIGHT == 0;
+    }
     roundings_start(be, &all);
 }
 

@@ -35,6 +35,6 @@ void cuda_operands_forget(CudaOperands *o, const real *x, size_t n);
 void cuda_operands_round(Backend *be, CudaOperands *o, Matrices *m, int n);
 
 /* As round_bf16 in machine.h. */
-void cuda_round_bf16(Backend *be, uint16_t *to, const real *x, size_t n);
+void cuda_round_bf16(Backend *be, uint16_t *to, const real *x, size_t n, int count, size_t step);
 
 #endif

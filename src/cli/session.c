@@ -13,7 +13,9 @@
 #include "cli/options.h"
 #include "run/bf16_tell.h"
 
-enum { SLICE = 2048, SLICE_CHUNKS = 4 }; /* at least: tokens, chunks; the last chunk costs more */
+/* Tokens of a slice, and chunks, at least: its last chunk costs more. A GPU reads SLICE_GPU in a
+ * tenth of a second, and waits at its end. */
+enum { SLICE = 2048, SLICE_GPU = 32768, SLICE_CHUNKS = 4 };
 
 static volatile sig_atomic_t caught_signal;
 
@@ -64,6 +66,7 @@ int session_open(Session *s, const SessionOptions *o, Err *err)
 {
     _Static_assert(sizeof err->text >= TTT_ERROR_MAX, "an Err holds the library's errors");
     memset(s, 0, sizeof *s);
+    s->slice = o->device && strcmp(o->device, "cpu") != 0 ? SLICE_GPU : SLICE;
     if (session_start(s, o, err) == 0) return 0;
     session_close(s);
     return -1;
@@ -80,7 +83,7 @@ void session_close(Session *s)
 
 size_t session_slice_max(const Session *s)
 {
-    size_t chunk = (size_t)s->info.chunk, chunks = SLICE / chunk;
+    size_t chunk = (size_t)s->info.chunk, chunks = s->slice / chunk;
     return chunk * (chunks < SLICE_CHUNKS ? SLICE_CHUNKS : chunks);
 }
 

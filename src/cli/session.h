@@ -25,6 +25,7 @@ typedef struct Session {
     Tokenizer *tokenizer;
     TokenStream *stream; /* of the text that is read */
     ttt_reader *reader;
+    size_t slice; /* see session_slice */
 } Session;
 
 /* What a table of options cannot check; complains as options_usage does. */

@@ -58,10 +58,10 @@ void kv_cache_layout(KvCache *kv, Arena *a, const Model *m, int B, int64_t rows)
     for (int l = 0; l < kv->n_layers; l++) kv_rows_layout(&kv->layer[l], a, m, B, rows, false);
 }
 
-void kv_halves_layout(KvCache *kv, Arena *a, const Model *m, int B)
+void kv_halves_layout(KvCache *kv, Arena *a, const Model *m, int B, int first)
 {
     if (!backend_half_windows(m->be)) return;
-    for (int l = 0; l < kv->n_layers; l++) {
+    for (int l = first; l < kv->n_layers; l++) {
         size_t n = reals_for((size_t)B * kv->layer[l].step * sizeof(uint16_t));
         kv->layer[l].k16 = (uint16_t *)(void *)arena_take(a, n);
         kv->layer[l].v16 = (uint16_t *)(void *)arena_take(a, n);

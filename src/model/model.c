@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/bf16_copy.h"
 #include "base/file.h"          // defines: path_join, dir_make
 #include "base/rng.h"           // defines: rng_seed, rng_normal
 #include "base/safetensors.h"   // defines: st_open, st_find, st_write
@@ -47,6 +48,34 @@ void model_free(Model *m)
     backend_free(m->be, m->params, m->table.size);
     inner_table_free(&m->inner);
     free(m);
+}
+
+/* Whether products read tensor i. */
+static bool multiplied(const Model *m, int i)
+{
+    const ParamEntry *e = &m->table.entry[i];
+    return e->present && !e->is_norm && (i != P_WTE || m->cfg.model.tie_word_embeddings);
+}
+
+void model_copies_keep(const Model *m)
+{
+    const ParamEntry *e = m->table.entry;
+    for (int i = 0; i < N_PARAMS; i++)
+        if (multiplied(m, i)) bf16_copy_keep(m->be, m->params + e[i].offset, e[i].size);
+}
+
+void model_copies_drop(const Model *m)
+{
+    for (int i = 0; i < N_PARAMS; i++)
+        if (multiplied(m, i)) bf16_copy_drop(m->be, m->params + m->table.entry[i].offset);
+}
+
+size_t model_copies_bytes(const Model *m)
+{
+    size_t bytes = 0;
+    for (int i = 0; i < N_PARAMS; i++)
+        if (multiplied(m, i)) bytes += bf16_copy_bytes(m->be, m->table.entry[i].size);
+    return bytes;
 }
 
 static real *host_block(size_t n)

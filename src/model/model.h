@@ -33,6 +33,12 @@ int model_save(const Model *m, const char *dir, Err *err);
 /* SHA-256 over configuration that shapes the function and all weights, as 64 hex digits + NUL. */
 void model_digest(const Model *m, char out[65]);
 
+/* Copies in bfloat16, where the model computes in it, of the tensors that products read: one of
+ * each, which sweeps and readers of the model share (bf16_copy.h). */
+void model_copies_keep(const Model *m);
+void model_copies_drop(const Model *m);
+size_t model_copies_bytes(const Model *m);
+
 /* Inner learning rate of optimizer step `step` (fixtures' definition of the warmup). */
 double inner_lr_at(const TrainingConfig *t, int64_t step);
 /* Whether reading with this model adapts weights (meta mode and at least one live inner tensor). */

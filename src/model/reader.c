@@ -16,38 +16,13 @@ static void reader_layout(Reader *r)
     Arena a = {.base = r->memory};
     size_t C = (size_t)c->hidden_size;
     kv_cache_layout(&r->kv, &a, r->m, 1, reader_window_rows(r));
-    kv_halves_layout(&r->kv, &a, r->m, 1);
+    kv_halves_layout(&r->kv, &a, r->m, 1, 0);
     r->x = arena_take(&a, (size_t)r->chunk * C);
     r->fast = arena_take(&a, r->m->inner.size);
     r->last_hidden = arena_take(&a, C);
     r->logits = arena_take(&a, logits_room(r->m));
+    r->rate = arena_take_doubles(&a, 1);
     r->elements = a.used;
-}
-
-/* Copies in bfloat16, where the model computes in it, of what products of this reader read. */
-static void keep_copies(Reader *r)
-{
-    const Model *m = r->m;
-    bool tied = m->cfg.model.tie_word_embeddings;
-    for (int i = 0; i < N_PARAMS; i++) {
-        const ParamEntry *e = &m->table.entry[i];
-        bool multiplied = !e->is_norm && (i != P_WTE || tied);
-        if (e->present && multiplied) bf16_copy_keep(m->be, m->params + e->offset, e->size);
-    }
-    bf16_copy_keep(m->be, r->fast, m->inner.size);
-}
-
-static void drop_copies(Reader *r)
-{
-    const Model *m = r->m;
-    for (int i = 0; i < N_PARAMS; i++)
-        if (m->table.entry[i].present) bf16_copy_drop(m->be, m->params + m->table.entry[i].offset);
-    bf16_copy_drop(m->be, r->fast);
-}
-
-void reader_fast_changed(Reader *r)
-{
-    bf16_copy_refresh(r->m->be, r->fast, r->m->inner.size);
 }
 
 static void start_weights(Reader *r)
@@ -78,15 +53,16 @@ int reader_create(Reader **out, Model *m, bool learn, double inner_lr, Err *err)
     size_t layers = (size_t)m->cfg.model.num_hidden_layers;
     r->kv.n_layers = (int)layers;
     r->kv.layer = calloc(layers, sizeof *r->kv.layer);
-    r->tokens = calloc((size_t)r->chunk, sizeof *r->tokens);
-    r->targets = calloc((size_t)r->chunk, sizeof *r->targets);
-    CHECK(r->kv.layer && r->tokens && r->targets, "out of memory");
+    r->tokens = calloc((size_t)r->chunk + 1, sizeof *r->tokens);
+    CHECK(r->kv.layer && r->tokens, "out of memory");
     (void)reader_room(m, 1);
     reader_layout(r);
     r->memory = backend_alloc(m->be, r->elements);
     reader_layout(r);
     start_weights(r);
-    keep_copies(r);
+    backend_upload_doubles(m->be, r->rate, &r->inner_lr, 1);
+    model_copies_keep(m);
+    bf16_copy_keep(m->be, r->fast, m->inner.size);
     if (backend_wait(m->be, err) < 0) {
         reader_free(r);
         return -1;
@@ -99,11 +75,11 @@ void reader_free(Reader *r)
 {
     if (!r) return;
     reader_room_forget(r->m, r->memory);
-    drop_copies(r);
+    model_copies_drop(r->m);
+    bf16_copy_drop(r->m->be, r->fast);
     backend_free(r->m->be, r->memory, r->elements);
     free(r->kv.layer);
     free(r->tokens);
-    free(r->targets);
     free(r);
 }
 
@@ -202,13 +178,14 @@ int reader_feed(Reader *r, const int32_t *tokens, size_t n, double *nll, Err *er
         if (r->fill == r->chunk) TRY(reader_learn_pieces(r, tokens[i], err));
         scored = r->fill == 0 && n - i > (size_t)r->chunk;
         if (scored) {
-            TRY(reader_read_chunk(r, tokens + i, nll ? nll + i : NULL, err));
-            i += (size_t)r->chunk;
+            int chunks = reader_chunks_at_once(r, (n - i - 1) / (size_t)r->chunk);
+            TRY(reader_read_chunks(r, tokens + i, chunks, nll ? nll + i : NULL, err));
+            i += (size_t)chunks * (size_t)r->chunk;
             continue;
         }
         int room = r->chunk - r->fill, rows = n - i < (size_t)room ? (int)(n - i) : room;
         reader_append_rows(r, tokens + i, rows);
-        if (nll && rows > 1) reader_score_rows(r, tokens + i, rows, nll + i);
+        if (nll && rows > 1) reader_score_rows(r, rows, nll + i);
         i += (size_t)rows;
     }
     return 0;

@@ -81,6 +81,25 @@ static void begin_chunk(Reader *r)
 
 /* ------------------------------------------------------------------------------ passes */
 
+/* The place among the room's that a chunk has its ids and report in: that of the row it begins at,
+ * so that what is recorded of one always finds them. */
+static size_t chunk_place(const Reader *r, int64_t start)
+{
+    return (size_t)((start - r->kv_base) / r->chunk % r->m->room->places);
+}
+
+/* (chunk + 1): its inputs, and the target of the last. */
+static int32_t *chunk_ids(const Reader *r, int64_t start)
+{
+    return r->m->room->ids + chunk_place(r, start) * (size_t)r->chunk;
+}
+
+/* (chunk + 1): its losses, and its gradient's norm. Before it lies the norm of the chunk before. */
+static real *chunk_report(const Reader *r, int64_t start)
+{
+    return r->m->room->report + 1 + chunk_place(r, start) * (size_t)(r->chunk + 1);
+}
+
 static Span reader_span(const Reader *r, int64_t start, int M, Reach reach)
 {
     return (Span){.B = 1,
@@ -118,14 +137,15 @@ static void tail_rows(Reader *r, int64_t start, int n, real *x)
     tail_forward(&p, x);
 }
 
-/* n rows, whose ids are in the room, behind the `fill` there are, through both halves. */
+/* n rows behind the `fill` there are, through both halves. */
 static void forward_rows(Reader *r, int64_t start, int fill, int n)
 {
     size_t C = (size_t)r->m->cfg.model.hidden_size;
     ReaderRoom *room = r->m->room;
     Span span = reader_span(r, start, n, lead_reach(r->m));
+    const int32_t *ids = chunk_ids(r, start - fill) + fill;
     profile_phase(r->m->be, PHASE_LEAD_FORWARD);
-    const real *x = lead_forward(r->m, &room->lead, &r->kv, &span, &room->scratch, room->chunk.ids);
+    const real *x = lead_forward(r->m, &room->lead, &r->kv, &span, &room->scratch, ids);
     real *kept = r->x + (size_t)fill * C;
     backend_copy(r->m->be, kept, x, (size_t)n * C);
     tail_rows(r, start, n, kept);
@@ -148,22 +168,24 @@ void reader_row_done(Reader *r, int32_t token, const real *x, const real *hidden
     rows_done(r, &token, 1);
 }
 
-/* Scores of rows whose tail pass has just run, to the room's report; with g, their gradient. */
-static void score(Reader *r, int64_t start, int n, const int32_t *targets, const Grads *g)
+/* Scores of rows whose tail pass has just run, to nll; with g, their gradient. */
+static void score(Reader *r, int64_t start, int n, const int32_t *targets, real *nll,
+                  const Grads *g)
 {
     Span span = reader_span(r, start, n, tail_reach(r->m));
     TailPass p = reader_pass(r, &span);
+    r->m->room->tail.nll = nll;
     tail_loss(&p, targets, g != NULL, 0, g, NULL);
 }
 
-void reader_score_rows(Reader *r, const int32_t *tokens, int n, double *nll)
+/* The last row's target is not known yet: any id will do. */
+void reader_score_rows(Reader *r, int n, double *nll)
 {
     ReaderRoom *room = r->m->room;
-    memcpy(r->targets, tokens + 1, (size_t)(n - 1) * sizeof *tokens);
-    r->targets[n - 1] = 0;
-    backend_upload_ids(r->m->be, room->chunk.targets, r->targets, (size_t)n);
-    score(r, r->counters.tokens - n, n, room->chunk.targets, NULL);
-    backend_download(r->m->be, room->host, room->tail.nll, (size_t)n);
+    int64_t chunk = r->counters.tokens - r->fill, start = r->counters.tokens - n;
+    real *scores = chunk_report(r, chunk);
+    score(r, start, n, chunk_ids(r, chunk) + (start - chunk) + 1, scores, NULL);
+    backend_download(r->m->be, room->host, scores, (size_t)n);
     for (int i = 1; i < n; i++) nll[i] = (double)room->host[i - 1];
 }
 
@@ -183,18 +205,24 @@ static void resume_rows(Reader *r, int64_t start)
     tail_resume(&p, r->x);
 }
 
+/* The step is taken where it is finite, with all before it since the host has looked. */
 static void chunk_loss(Reader *r, int64_t start)
 {
     const Model *m = r->m;
     ReaderRoom *room = m->room;
+    real *nll = chunk_report(r, start), *norm = nll + r->chunk;
+    const int32_t *targets = chunk_ids(r, start) + 1;
+    if (!r->learn) {
+        score(r, start, r->chunk, targets, nll, NULL);
+        return;
+    }
     Grads g = {.m = m, .inner = room->g, .use_inner = true};
-    if (r->learn) profile_phase(m->be, PHASE_INNER_STEP);
-    if (r->learn) backend_zero(m->be, room->g, m->inner.size);
-    score(r, start, r->chunk, room->chunk.targets, r->learn ? &g : NULL);
-    if (r->learn)
-        m->be->ops->inner_sgd_forward(m->be, room->next, room->norm, r->fast, room->g, 1,
-                                      m->inner.size, room->chunk.lr,
-                                      m->cfg.training.optimizer_inner.clip_gradient);
+    StepGuard guard = {nll, room->tail.seed.v, r->chunk, nll - 1};
+    profile_phase(m->be, PHASE_INNER_STEP);
+    backend_zero(m->be, room->g, m->inner.size);
+    score(r, start, r->chunk, targets, nll, &g);
+    m->be->ops->inner_sgd_forward(m->be, r->fast, norm, r->fast, room->g, 1, m->inner.size, r->rate,
+                                  m->cfg.training.optimizer_inner.clip_gradient, &guard);
 }
 
 /* All that is computed of a chunk. The host's part in it does not depend on the position but by the
@@ -212,26 +240,21 @@ static void chunk_passes(void *context)
     if (run->parts & CHUNK_LOSS) chunk_loss(r, run->start);
 }
 
-/* Tokens and, for a loss, targets are the reader's. While the window fills, each chunk begins at a
- * row of its own and none comes back. */
-static void chunk_run(ChunkRun *run)
+/* Its ids are in their place. While the window fills, each chunk begins at a row of its own and
+ * none comes back. */
+static void chunk_start(ChunkRun *run)
 {
     Reader *r = run->r;
-    ReaderRoom *room = r->m->room;
     int64_t first = run->start - r->kv_base;
     bool full = r->history >= 0 && first >= r->history;
     ChunkKey key = {r->memory, (int)first, run->parts, r->learn};
     Repeat *repeat = full ? reader_record(r->m, &key) : NULL;
-    memcpy(room->staged_chunk.ids, r->tokens, (size_t)r->chunk * sizeof *r->tokens);
-    memcpy(room->staged_chunk.targets, r->targets, (size_t)r->chunk * sizeof *r->targets);
-    *room->staged_chunk.lr = r->inner_lr;
-    room_chunk_upload(r->m);
     place_rope(r, run->start, r->chunk);
     if (repeat)
         repeat_run(r->m->be, repeat, chunk_passes, run);
     else
         chunk_passes(run);
-    room->held = run->parts == CHUNK_ROWS ? r->memory : NULL;
+    r->m->room->held = run->parts == CHUNK_ROWS ? r->memory : NULL;
 }
 
 static int not_finite(const Reader *r, const char *what, Err *err)
@@ -247,32 +270,41 @@ void reader_append_rows(Reader *r, const int32_t *tokens, int n)
 {
     int64_t start = r->counters.tokens;
     int fill = r->fill;
+    backend_upload_ids(r->m->be, chunk_ids(r, start - fill) + fill, tokens, (size_t)n);
     rows_done(r, tokens, n);
     if (n == r->chunk) {
-        chunk_run(&(ChunkRun){r, start, CHUNK_ROWS});
+        chunk_start(&(ChunkRun){r, start, CHUNK_ROWS});
         return;
     }
-    backend_upload_ids(r->m->be, r->m->room->chunk.ids, tokens, (size_t)n);
     place_rope(r, start, n);
     forward_rows(r, start, fill, n);
     r->m->room->held = NULL;
 }
 
-/* Losses, and the norm, of the chunk that was run; the one place that waits for it. */
-static int chunk_report(Reader *r, Err *err)
+/* tokens: inputs of n chunks and the last target. No step before the first has been refused. */
+static void chunks_prepare(Reader *r, int64_t start, const int32_t *tokens, int n)
 {
-    ReaderRoom *room = r->m->room;
-    double loss;
-    backend_download(r->m->be, room->host, room->tail.nll, (size_t)r->chunk + 1);
-    TRY(backend_wait(r->m->be, err));
-    chunk_losses(r->m, &loss, room->host, r->targets, 1, r->chunk);
+    backend_upload_ids(r->m->be, chunk_ids(r, start), tokens, (size_t)n * (size_t)r->chunk + 1);
+    backend_zero(r->m->be, chunk_report(r, start) - 1, 1);
+}
+
+/* Reports of n chunks that were started; the one place that waits for them. */
+static int chunks_wait(Reader *r, int64_t start, int n, Err *err)
+{
+    backend_download(r->m->be, r->m->room->host, chunk_report(r, start),
+                     (size_t)n * (size_t)(r->chunk + 1));
+    return backend_wait(r->m->be, err);
+}
+
+/* What the machine has decided by itself: whether the chunk that was just read was learned from. */
+static int chunk_learned(Reader *r, const real *report, const int32_t *targets, Err *err)
+{
+    double loss, norm = (double)report[r->chunk];
+    chunk_losses(r->m, &loss, report, targets, 1, r->chunk);
     if (!isfinite(loss)) return not_finite(r, "loss", err);
     r->counters.last_chunk_loss = loss;
     if (!r->learn) return 0;
-    double norm = (double)room->host[r->chunk];
     if (!isfinite(norm)) return not_finite(r, "inner gradient", err);
-    backend_copy(r->m->be, r->fast, room->next, r->m->inner.size);
-    reader_fast_changed(r);
     r->counters.last_grad_norm = norm;
     r->counters.steps++;
     return 0;
@@ -284,10 +316,11 @@ int reader_learn_pieces(Reader *r, int32_t next_token, Err *err)
     if (r->learn) {
         unsigned tail = r->m->room->held == r->memory ? 0 : CHUNK_TAIL;
         ChunkRun run = {r, r->counters.tokens - r->chunk, tail | CHUNK_LOSS};
-        memcpy(r->targets, r->tokens + 1, (size_t)(r->chunk - 1) * sizeof *r->targets);
-        r->targets[r->chunk - 1] = next_token;
-        chunk_run(&run);
-        TRY(chunk_report(r, err));
+        r->tokens[r->chunk] = next_token;
+        chunks_prepare(r, run.start, r->tokens, 1);
+        chunk_start(&run);
+        TRY(chunks_wait(r, run.start, 1, err));
+        TRY(chunk_learned(r, r->m->room->host, r->tokens + 1, err));
     }
     r->logits_known = false;
     begin_chunk(r);
@@ -295,16 +328,43 @@ int reader_learn_pieces(Reader *r, int32_t next_token, Err *err)
     return 0;
 }
 
-int reader_read_chunk(Reader *r, const int32_t *tokens, double *nll, Err *err)
+/* As many as the window takes before it moves: the last of them may have to be given up for what
+ * the first has come to, and what moves is gone. */
+int reader_chunks_at_once(const Reader *r, size_t n)
+{
+    int64_t first = r->counters.tokens - r->kv_base, most = (r->kv.rows - first) / r->chunk;
+    int places = r->m->room->places - (int)chunk_place(r, r->counters.tokens);
+    if (most > places) most = places;
+    return n < (size_t)most ? (int)n : (int)most;
+}
+
+/* One chunk of those that were all started, once it is known how it went. */
+static int chunk_finish(Reader *r, const int32_t *tokens, const real *report, double *nll, Err *err)
+{
+    rows_done(r, tokens, r->chunk);
+    TRY(chunk_learned(r, report, tokens + 1, err));
+    for (int i = 0; nll && i < r->chunk; i++) nll[1 + i] = (double)report[i];
+    begin_chunk(r);
+    return 0;
+}
+
+/* After a chunk that is not learned from, those behind it have changed nothing but what goes on
+ * from its rows: these are made again. */
+int reader_read_chunks(Reader *r, const int32_t *tokens, int n, double *nll, Err *err)
 {
     double began = time_now();
-    ChunkRun run = {r, r->counters.tokens, CHUNK_ROWS | CHUNK_LOSS};
-    memcpy(r->targets, tokens + 1, (size_t)r->chunk * sizeof *r->targets);
-    rows_done(r, tokens, r->chunk);
-    chunk_run(&run);
-    TRY(chunk_report(r, err));
-    for (int i = 0; nll && i < r->chunk; i++) nll[1 + i] = (double)r->m->room->host[i];
-    begin_chunk(r);
-    if (r->learn) r->counters.last_step_seconds = time_now() - began;
+    int64_t start = r->counters.tokens, chunk = r->chunk;
+    chunks_prepare(r, start, tokens, n);
+    for (int i = 0; i < n; i++)
+        chunk_start(&(ChunkRun){r, start + i * chunk, CHUNK_ROWS | CHUNK_LOSS});
+    TRY(chunks_wait(r, start, n, err));
+    for (int i = 0; i < n; i++) {
+        int64_t at = i * chunk;
+        const real *report = r->m->room->host + i * (chunk + 1);
+        if (chunk_finish(r, tokens + at, report, nll ? nll + at : NULL, err) == 0) continue;
+        if (i < n - 1) chunk_start(&(ChunkRun){r, start + at, CHUNK_ROWS});
+        return -1;
+    }
+    if (r->learn) r->counters.last_step_seconds = (time_now() - began) / n;
     return 0;
 }

@@ -1,7 +1,11 @@
 /* The one room that a model's readers share: activations and scratch of a pass. */
 #include <stdlib.h>
 
+#include "backend/machine.h"
 #include "model/reader_state.h"
+
+/* Of chunks that a machine with a memory of its own reads while the host does not look on. */
+enum { PLACES = 16 };
 
 static size_t step_bytes(int streams)
 {
@@ -19,18 +23,10 @@ static StepArrays step_arrays(void *block, int streams)
     return a;
 }
 
-static size_t chunk_bytes(int rows)
+/* Of reports that come to the host together. */
+static size_t report_rows(const ReaderRoom *room, const Model *m)
 {
-    return sizeof(double) + 2 * (size_t)rows * sizeof(int32_t);
-}
-
-static ChunkArrays chunk_arrays(void *block, int rows)
-{
-    ChunkArrays a = {.lr = block};
-    if (!block) return a;
-    a.ids = (int32_t *)(void *)(a.lr + 1);
-    a.targets = a.ids + rows;
-    return a;
+    return (size_t)room->places * (size_t)(m->cfg.model.mini_batch_size + 1);
 }
 
 static void room_layout(ReaderRoom *room, const Model *m)
@@ -38,17 +34,16 @@ static void room_layout(ReaderRoom *room, const Model *m)
     const ModelConfig *c = &m->cfg.model;
     Arena a = {.base = room->memory};
     size_t C = (size_t)c->hidden_size, rows = (size_t)room->rows, S = (size_t)room->streams;
+    size_t reports = report_rows(room, m);
     lead_layout_shared(&room->lead, &a, m, 1, room->rows);
     tail_layout(&room->tail, &a, m, 1, room->rows, false);
     block_scratch_layout(&room->scratch, &a, m, 1, room->rows, false);
     room->rope = arena_take(&a, rows * C / (size_t)c->num_attention_heads);
-    room->next = arena_take(&a, m->inner.size);
     room->g = arena_take(&a, m->inner.size);
-    room->report = room->tail.nll = arena_take(&a, rows + 1);
-    if (a.base) room->norm = room->report + m->cfg.model.mini_batch_size;
+    room->ids = (int32_t *)(void *)arena_take(&a, reals_for((reports + 1) * sizeof *room->ids));
+    room->report = arena_take(&a, reports + 1);
     room->hidden = arena_take(&a, S * C);
     room->logits = arena_take(&a, S * (size_t)c->output_size);
-    room->chunk = chunk_arrays(arena_take(&a, reals_for(chunk_bytes(room->rows))), room->rows);
     room->step = step_arrays(arena_take(&a, reals_for(step_bytes(room->streams))), room->streams);
     room->elements = a.used;
 }
@@ -72,12 +67,6 @@ void room_step_upload(const Model *m)
     backend_upload_bytes(m->be, room->step.shift, room->staged.shift, step_bytes(room->streams));
 }
 
-void room_chunk_upload(const Model *m)
-{
-    ReaderRoom *room = m->room;
-    backend_upload_bytes(m->be, room->chunk.lr, room->staged_chunk.lr, chunk_bytes(room->rows));
-}
-
 void reader_room_free(Model *m)
 {
     ReaderRoom *room = m->room;
@@ -89,7 +78,6 @@ void reader_room_free(Model *m)
     backend_unpin(m->be, room->host);
     free(room->host);
     free(room->staged.shift);
-    free(room->staged_chunk.lr);
     free(room->fast);
     free(room->together);
     free(room);
@@ -108,15 +96,15 @@ ReaderRoom *reader_room(Model *m, int streams)
     room->rows = chunk > streams ? chunk : streams;
     room->lead.acts = calloc(layers + 1, sizeof *room->lead.acts);
     room->tail.acts = calloc(layers + 1, sizeof *room->tail.acts);
-    size_t V = logits_room(m), most = (size_t)room->rows + 1;
+    room->places = m->be->machine->own_memory ? PLACES : 1;
+    size_t V = logits_room(m), most = report_rows(room, m);
     size_t host = (most > V ? most : V) * sizeof *room->host;
     room->host = malloc(host);
     room->staged = step_arrays(calloc(1, step_bytes(streams)), streams);
-    room->staged_chunk = chunk_arrays(calloc(1, chunk_bytes(room->rows)), room->rows);
     room->fast = calloc((size_t)streams, sizeof *room->fast);
     room->together = calloc((size_t)streams, sizeof *room->together);
-    CHECK(room->lead.acts && room->tail.acts && room->host && room->staged.shift &&
-              room->staged_chunk.lr && room->fast && room->together,
+    CHECK(room->lead.acts && room->tail.acts && room->host && room->staged.shift && room->fast &&
+              room->together,
           "out of memory");
     room_layout(room, m);
     backend_pin(m->be, room->host, host);

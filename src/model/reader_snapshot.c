@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/bf16_copy.h"
 #include "model/reader_state.h"
 
 static ReaderArray *add_array(ReaderSnapshot *s, const char *name, const void *data, int n_dims,
@@ -126,7 +127,7 @@ static void restore_rows(Reader *r, real *window, uint16_t *half, size_t to, con
                          size_t n)
 {
     backend_upload(r->m->be, window + to, rows, n);
-    if (half) backend_round(r->m->be, half + to, window + to, n);
+    if (half) backend_round(r->m->be, half + to, window + to, n, 1, 0);
 }
 
 /* Everything is checked before anything is changed. */
@@ -149,7 +150,7 @@ int reader_restore(Reader *r, const ReaderSnapshot *s, Err *err)
     TRY(check_ids(r, t->data, fill, err));
     TRY(restore_fast(r, s, false, err));
     TRY(restore_fast(r, s, true, err));
-    reader_fast_changed(r);
+    bf16_copy_refresh(r->m->be, r->fast, r->m->inner.size);
     r->counters = s->counters;
     r->fill = (int)fill;
     size_t to = (size_t)(reader_window_place(r) * C);

@@ -15,12 +15,6 @@ typedef struct StepArrays {
     int32_t *ids;
 } StepArrays;
 
-/* Of one chunk, in one block of bytes likewise. */
-typedef struct ChunkArrays {
-    double *lr;             /* (1): the inner learning rate */
-    int32_t *ids, *targets; /* (rows) */
-} ChunkArrays;
-
 /* What is done with a whole chunk at once: its rows come, through both halves; or its tail is run
  * again, as one; its loss, and the inner step. */
 enum { CHUNK_ROWS = 1, CHUNK_TAIL = 2, CHUNK_LOSS = 4 };
@@ -50,30 +44,28 @@ typedef struct ReaderRoom {
     Lead lead;
     Tail tail;
     BlockScratch scratch;
-    real *rope;               /* (rows, D/2, 2) */
-    real *next, *g;           /* (P): an inner step's result, its gradient */
-    real *report;             /* (rows + 1): a chunk's nll and, behind them, its gradient's norm */
-    real *norm;               /* there */
-    real *hidden;             /* (streams, C) */
-    real *logits;             /* (streams, V) */
-    ChunkArrays chunk;        /* of the rows at hand */
-    ChunkArrays staged_chunk; /* the same, host */
-    StepArrays step;          /* of the streams that go on together */
-    StepArrays staged;        /* the same, host */
-    ptrdiff_t *fast;          /* (streams), host: distances of adapted weights */
-    real **together;          /* (streams), host: memory of the readers that `repeat` is of */
+    real *rope;        /* (rows, D/2, 2) */
+    real *g;           /* (P): gradient of an inner step */
+    int places;        /* of chunks, see chunk_place */
+    int32_t *ids;      /* (places chunk + 1): inputs and, one further on, targets */
+    real *report;      /* (1 + places (chunk + 1)): see chunk_report */
+    real *hidden;      /* (streams, C) */
+    real *logits;      /* (streams, V) */
+    StepArrays step;   /* of the streams that go on together */
+    StepArrays staged; /* the same, host */
+    ptrdiff_t *fast;   /* (streams), host: distances of adapted weights */
+    real **together;   /* (streams), host: memory of the readers that `repeat` is of */
     int n_together;
     Repeat repeat; /* of their step's passes */
     real *x;       /* what those left: the tail's input; its output is the tail's hidden */
-    real *host;    /* (rows + 1 or logits_room, the larger), host: a report, or logits */
+    real *host;    /* (places (chunk + 1) or logits_room, the larger), host: reports, or logits */
     ChunkRecord record[CHUNK_RECORDS];
     int64_t chunks_run;
     const real *held; /* memory of the reader whose chunk the tail's activations are of, or NULL */
 } ReaderRoom;
 
-/* `staged` to `step`, `staged_chunk` to `chunk`. */
+/* `staged` to `step`. */
 void room_step_upload(const Model *m);
-void room_chunk_upload(const Model *m);
 /* After this the reader's memory may go away; NULL: that of all. */
 void reader_room_forget(Model *m, const real *memory);
 
@@ -99,11 +91,12 @@ struct Reader {
     size_t elements;
     real *memory; /* everything below */
     KvCache kv;
-    real *x;                   /* (chunk, C): tail inputs of the unfinished chunk */
-    real *fast;                /* (P): adapted weights */
-    real *last_hidden;         /* (C): of the last token, before the head */
-    real *logits;              /* (logits_room): of the next token */
-    int32_t *tokens, *targets; /* (chunk), host */
+    real *x;           /* (chunk, C): tail inputs of the unfinished chunk */
+    real *fast;        /* (P): adapted weights */
+    real *last_hidden; /* (C): of the last token, before the head */
+    real *logits;      /* (logits_room): of the next token */
+    double *rate;      /* (1): inner_lr */
+    int32_t *tokens;   /* (chunk + 1), host: of the unfinished chunk; its last target */
 };
 
 /* Logits (V) and, behind them, a double: the logarithm of the sum of their exponentials. Here, or
@@ -120,8 +113,6 @@ static inline size_t logits_room(const Model *m)
 
 /* The reader's logits are there: their sum too then. */
 void reader_logits_done(Reader *r);
-/* After `fast` has changed: copies that products read follow it. */
-void reader_fast_changed(Reader *r);
 /* Rows of the window's room. */
 int64_t reader_window_rows(const Reader *r);
 /* Rows that the chunk at hand can look back on. */
@@ -130,10 +121,13 @@ int64_t reader_past_rows(const Reader *r);
 int64_t reader_window_place(Reader *r);
 /* n more rows of the unfinished chunk, which has room for them. */
 void reader_append_rows(Reader *r, const int32_t *tokens, int n);
-/* Scores of tokens[1..n) from the n rows just appended. */
-void reader_score_rows(Reader *r, const int32_t *tokens, int n, double *nll);
-/* tokens: a chunk's inputs and, behind them, its last target. nll: of tokens[1..chunk], or NULL. */
-int reader_read_chunk(Reader *r, const int32_t *tokens, double *nll, Err *err);
+/* Scores of all but the first of the n rows just appended. */
+void reader_score_rows(Reader *r, int n, double *nll);
+/* Whole chunks that can be read at once, where n are at hand: 1 or more. */
+int reader_chunks_at_once(const Reader *r, size_t n);
+/* tokens: inputs of n chunks and, behind them, the last target. nll: of tokens[1..n chunk], or
+ * NULL. */
+int reader_read_chunks(Reader *r, const int32_t *tokens, int n, double *nll, Err *err);
 /* Learns from a full chunk, now that its last target is known. */
 int reader_learn_pieces(Reader *r, int32_t next_token, Err *err);
 /* Whether these tokens can be fed. */

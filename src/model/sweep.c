@@ -113,8 +113,7 @@ static void inner_step(Sweep *s, const SweepRun *r, int64_t local, int64_t chunk
     const OptimizerConfig *inner = &s->m->cfg.training.optimizer_inner;
     s->m->be->ops->inner_sgd_forward(s->m->be, fast_at(s, local + 1), inner_norm_at(s, chunk),
                                      fast_at(s, local), inner_g_at(s, local), s->o.batch,
-                                     s->m->inner.size, s->inner_lr, inner->clip_gradient);
-    fast_changed(s, local + 1);
+                                     s->m->inner.size, s->inner_lr, inner->clip_gradient, NULL);
     if (r->report && r->report->on_inner_step)
         report_inner_step(s, r->report, chunk, inner_g_at(s, local), fast_at(s, local + 1));
 }
@@ -289,10 +288,10 @@ static void weights_again(Sweep *s, int64_t segment_start, int64_t last)
     const OptimizerConfig *inner = &s->m->cfg.training.optimizer_inner;
     int64_t first = segment_start / s->chunk;
     for (int64_t local = last / s->stride * s->stride; local < last; local++) {
-        s->m->be->ops->inner_sgd_forward(
-            s->m->be, fast_at(s, local + 1), inner_norm_at(s, first + local), fast_at(s, local),
-            inner_g_at(s, local), s->o.batch, s->m->inner.size, s->inner_lr, inner->clip_gradient);
-        fast_changed(s, local + 1);
+        s->m->be->ops->inner_sgd_forward(s->m->be, fast_at(s, local + 1),
+                                         inner_norm_at(s, first + local), fast_at(s, local),
+                                         inner_g_at(s, local), s->o.batch, s->m->inner.size,
+                                         s->inner_lr, inner->clip_gradient, NULL);
     }
 }
 

@@ -145,7 +145,8 @@ static void layout_states(Sweep *s, Arena *a, int64_t segments)
     }
 }
 
-/* kept: rows before any segment; rows: with those of a segment. */
+/* kept: rows before any segment; rows: with those of a segment. Blocks of the tail read theirs
+ * again for each chunk, twice where it is run again: these are rounded once, where they stay. */
 static void layout_windows(Sweep *s, Arena *a, int64_t kept, int64_t rows)
 {
     int B = s->o.batch, leads = lead_layers(s->m);
@@ -154,6 +155,7 @@ static void layout_windows(Sweep *s, Arena *a, int64_t kept, int64_t rows)
     if (s->kv_full) rows = T;
     if (!s->o.gradient) {
         kv_cache_layout(&s->kv, a, s->m, B, rows);
+        if (s->kv_full) kv_halves_layout(&s->kv, a, s->m, B, leads);
         return;
     }
     s->owed_rows = kept;
@@ -165,6 +167,7 @@ static void layout_windows(Sweep *s, Arena *a, int64_t kept, int64_t rows)
         r->dk = arena_take(a, (size_t)B * r->grad_step);
         r->dv = arena_take(a, (size_t)B * r->grad_step);
     }
+    if (s->kv_full) kv_halves_layout(&s->kv, a, s->m, B, leads);
 }
 
 void sweep_layout(Sweep *s, SweepPlan *plan)
@@ -187,7 +190,8 @@ void sweep_layout(Sweep *s, SweepPlan *plan)
     plan->segment_chunks = s->segment / s->chunk;
     plan->copies = 0;
     if (s->copies)
-        plan->copies = bf16_copy_bytes(s->m->be, s->m->table.size + s->fast_size + s->inner_g_size);
+        plan->copies =
+            model_copies_bytes(s->m) + bf16_copy_bytes(s->m->be, s->fast_size + s->inner_g_size);
     plan->total = a.used * sizeof(real) + plan->copies;
     plan->remake = s->remake;
     plan->remake_most = ARRAY_LEN(remakes) * lead_layers(s->m);
@@ -337,7 +341,7 @@ static void keep_copies(Sweep *s)
     if (!s->copies && !backend_bf16_emulated(m->be)) s->head = head_unadapted(m, &s->head_size);
     if (s->head) bf16_copy_keep(m->be, s->head, s->head_size);
     if (!s->copies) return;
-    bf16_copy_keep(m->be, m->params, m->table.size);
+    model_copies_keep(m);
     bf16_copy_keep(m->be, s->fast, s->fast_size);
     bf16_copy_keep(m->be, s->inner_g, s->inner_g_size);
 }
@@ -346,7 +350,7 @@ static void drop_copies(Sweep *s)
 {
     if (s->head) bf16_copy_drop(s->m->be, s->head);
     if (!s->copies || !s->memory) return;
-    bf16_copy_drop(s->m->be, s->m->params);
+    model_copies_drop(s->m);
     bf16_copy_drop(s->m->be, s->fast);
     bf16_copy_drop(s->m->be, s->inner_g);
 }

@@ -30,8 +30,9 @@ typedef struct KvCache {
 
 void kv_rows_layout(KvRows *r, Arena *a, const Model *m, int B, int64_t rows, bool gradients);
 void kv_cache_layout(KvCache *kv, Arena *a, const Model *m, int B, int64_t rows);
-/* Room for copies in bfloat16 beside them, where the machine wants any. */
-void kv_halves_layout(KvCache *kv, Arena *a, const Model *m, int B);
+/* Room for copies in bfloat16 beside those of blocks from `first` on, where the machine wants any.
+ */
+void kv_halves_layout(KvCache *kv, Arena *a, const Model *m, int B, int first);
 
 /* Where no gradient will be wanted (else sweep_lead.c): all blocks in the storage of one. */
 typedef struct Lead {

@@ -4,6 +4,7 @@
  *     n < c: a;   else (c/n) (a - g <g, a> / n^2). */
 #include <math.h>
 
+#include "backend/bf16_copy.h"
 #include "ops/dot.h"
 
 static bool clipped(double n, double clip)
@@ -11,18 +12,28 @@ static bool clipped(double n, double clip)
     return clip > 0 && !(n < clip);
 }
 
-void KERNEL(inner_sgd_forward)(Backend *be, real *w_next, real *norm, const real *w, const real *g,
-                               int B, size_t P, const double *lr, double clip)
+static bool refused(const StepGuard *guard)
 {
-    (void)be;
+    bool bad = guard && !isfinite(*guard->before);
+    for (int i = 0; guard && i < guard->rows; i++)
+        bad = bad || (guard->seed[i] != 0 && !isfinite(guard->nll[i]));
+    return bad;
+}
+
+void KERNEL(inner_sgd_forward)(Backend *be, real *w_next, real *norm, const real *w, const real *g,
+                               int B, size_t P, const double *lr, double clip,
+                               const StepGuard *guard)
+{
     for (int b = 0; b < B; b++) {
         const real *wb = w + (size_t)b * P, *gb = g + (size_t)b * P;
         real *out = w_next + (size_t)b * P;
-        double n = sqrt(dot(gb, gb, P));
+        double n = refused(guard) ? (double)NAN : sqrt(dot(gb, gb, P));
         norm[b] = (real)n;
+        if (guard && !isfinite(norm[b])) continue;
         real rate = (real)(clipped(n, clip) ? *lr * clip / n : *lr);
 #pragma omp parallel for simd schedule(static) if (P > 1 << 14)
         for (size_t i = 0; i < P; i++) out[i] = wb[i] - rate * gb[i];
+        bf16_copy_refresh(be, out, P);
     }
 }
 

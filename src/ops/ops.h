@@ -118,6 +118,13 @@ typedef struct AdamWStep {
     const double *scale;             /* (1) of the gradient, from clip_scale */
 } AdamWStep;
 
+/* A step that is only taken, in place, where all of these are finite, and the gradient's norm. */
+typedef struct StepGuard {
+    const real *nll, *seed; /* (rows): losses, of rows whose seed is not 0 */
+    int rows;
+    const real *before; /* (1): norm that the step before has left */
+} StepGuard;
+
 /* Sum of b; a = b; a = b + c / 2. Each thread takes a part of PEAK_ALIGN times some elements. */
 typedef enum PeakMemory { PEAK_READ, PEAK_COPY, PEAK_TRIAD } PeakMemory;
 enum { PEAK_ALIGN = 1024 };

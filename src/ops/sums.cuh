@@ -35,12 +35,13 @@ static inline unsigned parts_of(size_t n)
     return between(1, (n + (size_t)BLOCK * WIDE - 1) / ((size_t)BLOCK * WIDE), MOST_PARTS);
 }
 
-/* The part of <a, b> of this block, one of gridDim.x, in double. FLIGHT packs of each array are
- * loaded before the first is used, and have a sum each. */
-template <int W> __device__ inline double dot_part(const real *a, const real *b, size_t n)
+/* The part of <a, b> of this block, one of gridDim.x, in double, with `own` of each thread added.
+ * FLIGHT packs of each array are loaded before the first is used, and have a sum each. */
+template <int W>
+__device__ inline double dot_part(const real *a, const real *b, size_t n, double own = 0)
 {
     enum { FLIGHT = 4 };
-    double sum[FLIGHT] = {0};
+    double sum[FLIGHT] = {own};
     size_t whole = n / W, step = walk_step();
     for (size_t i = walk_start(); i < whole; i += FLIGHT * step) {
         Pack<W> x[FLIGHT], y[FLIGHT];

@@ -292,7 +292,8 @@ static Cost run_copy_rows(Shape *s)
 
 static Cost run_inner_sgd(Shape *s)
 {
-    s->be->ops->inner_sgd_forward(s->be, s->p[0], s->seed, s->p[1], s->p[2], 1, s->P, s->lr, 1);
+    s->be->ops->inner_sgd_forward(s->be, s->p[0], s->seed, s->p[1], s->p[2], 1, s->P, s->lr, 1,
+                                  NULL);
     return moved(3.0 * (double)s->P);
 }
 

@@ -360,7 +360,8 @@ static void inner_sgd_call(Backend *be, const OpCase *c, Dual y, const Dual *in)
 {
     real *norm = reals((size_t)c->B);
     double *lr = shared_double(c->lr);
-    be->ops->inner_sgd_forward(be, y.v, norm, in[0].v, in[1].v, c->B, (size_t)c->C, lr, c->clip);
+    be->ops->inner_sgd_forward(be, y.v, norm, in[0].v, in[1].v, c->B, (size_t)c->C, lr, c->clip,
+                               NULL);
     settle();
     for (int b = 0; b < c->B; b++) {
         const real *g = in[1].v + b * c->C;
@@ -378,7 +379,8 @@ static void inner_sgd_back_call(Backend *be, const OpCase *c, const Dual *din, D
     real *norm = reals((size_t)c->B), *next = reals(n);
     double *lr = shared_double(c->lr);
     real *v = dy.v ? dy.v : dy.t, *dw = dy.v ? din[0].v : din[0].t, *u = dy.v ? din[1].v : din[1].t;
-    be->ops->inner_sgd_forward(be, next, norm, in[0].v, in[1].v, c->B, (size_t)c->C, lr, c->clip);
+    be->ops->inner_sgd_forward(be, next, norm, in[0].v, in[1].v, c->B, (size_t)c->C, lr, c->clip,
+                               NULL);
     be->ops->inner_sgd_backward(be, u, v, in[1].v, norm, c->B, (size_t)c->C, lr, c->clip);
     memcpy(dw, v, n * sizeof *v);
     shared_free(norm);

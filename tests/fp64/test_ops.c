@@ -227,6 +227,59 @@ static void test_add_and_rows(void **state)
     shared_free(y);
 }
 
+/* Of a step in place: what is not finite, if anything, and whether it is taken all the same. */
+typedef struct GuardCase {
+    const char *name;
+    int g, nll; /* where; -1: nowhere */
+    real value, before;
+    bool taken;
+} GuardCase;
+
+static const GuardCase guards[] = {
+    {"all finite", -1, -1, 0, 3, true},
+    {"masked loss", -1, 5, NAN, 0, true},
+    {"loss", -1, 4, INFINITY, 0, false},
+    {"late loss", -1, 1299, NAN, 0, false},
+    {"step before", -1, -1, 0, NAN, false},
+    {"norm before", -1, -1, 0, INFINITY, false},
+    {"gradient", 70, -1, NAN, 0, false},
+    {"gradient, infinite", 0, -1, INFINITY, 0, false},
+    {"norm of large ones", 9, -1, (real)1e200, 0, false},
+};
+
+static void check_guard(Backend *be, const GuardCase *c, size_t P, double clip)
+{
+    enum { ROWS = 1301 };
+    Rng rng;
+    rng_seed(&rng, 21, 0);
+    real *w = random_reals(&rng, P), *g = random_reals(&rng, P), *next = reals(P), *was = reals(P);
+    real *nll = random_reals(&rng, ROWS), *seed = reals(ROWS), *norm = reals(3);
+    double *lr = shared_double(0.3);
+    for (int i = 0; i < ROWS; i++) seed[i] = i % 5 ? (real)1 / ROWS : 0;
+    if (c->nll >= 0) nll[c->nll] = c->value;
+    if (c->g >= 0) g[(size_t)c->g % P] = c->value;
+    norm[0] = c->before;
+    memcpy(was, w, P * sizeof *w);
+    StepGuard guard = {nll, seed, ROWS, norm};
+    be->ops->inner_sgd_forward(be, next, norm + 2, w, g, 1, P, lr, clip, NULL);
+    be->ops->inner_sgd_forward(be, w, norm + 1, w, g, 1, P, lr, clip, &guard);
+    settle();
+    if (isfinite(norm[1]) != c->taken) fail_msg("%s: the norm is %g", c->name, (double)norm[1]);
+    if (memcmp(w, c->taken ? next : was, P * sizeof *w) != 0) fail_msg("%s: weights", c->name);
+    if (c->taken) assert_true(norm[1] == norm[2]);
+    real *const all[] = {w, g, next, was, nll, seed, norm};
+    for (int i = 0; i < ARRAY_LEN(all); i++) shared_free(all[i]);
+    shared_free(lr);
+}
+
+static void test_guarded_step(void **state)
+{
+    static const size_t sizes[] = {1, 501, 40000};
+    for (int i = 0; i < ARRAY_LEN(guards); i++)
+        for (int s = 0; s < ARRAY_LEN(sizes); s++)
+            check_guard(*state, &guards[i], sizes[s], i % 2 ? 0 : 0.5);
+}
+
 static void test_adamw(void **state)
 {
     enum { N = 17003, STEPS = 3 };
@@ -344,6 +397,7 @@ int main(void)
         cmocka_unit_test(test_add_and_rows), cmocka_unit_test(test_adamw),
         cmocka_unit_test(test_sum_squares),  cmocka_unit_test(test_clip_scale),
         cmocka_unit_test(test_log_sum_exp),  cmocka_unit_test(test_sub_layers),
+        cmocka_unit_test(test_guarded_step),
     };
     Backend *be = open_backend();
     for (int i = 0; i < ARRAY_LEN(tests); i++) ((struct CMUnitTest *)tests)[i].initial_state = be;
