@@ -8,9 +8,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/mem.h" // defines: mem_available, mem_refuse
 #include "base/names.h"
 #include "base/real.h"
 #include "cli/command.h"
+#include "cli/mapped_fault.h"
 
 static const char version[] = "0.1.0";
 
@@ -108,9 +110,23 @@ static int run_fp64(char **argv)
     return EXIT_FAULT;
 }
 
+/* Libraries that parse and print have no line of their own for want of memory. */
+static int memory_check(void)
+{
+    enum { LEAST = 8 << 20 };
+    Err err;
+    size_t left = mem_available();
+    if (left == 0 || left >= LEAST) return 0;
+    mem_refuse(&err, LEAST, "the program");
+    fprintf(stderr, "ttt: %s\n", err.text);
+    return -1;
+}
+
 int main(int argc, char **argv)
 {
     settle_threads(argv);
+    if (memory_check() < 0) return EXIT_FAULT;
+    mapped_fault_watch();
     signal(SIGXFSZ, SIG_IGN); /* a file-size limit is then a failing write: one line, cleaned up */
     setlocale(LC_ALL, "");
     setlocale(LC_NUMERIC, "C"); /* numbers in files and options have a point everywhere */

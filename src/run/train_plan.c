@@ -27,9 +27,8 @@ enum { GPU_PROGRAM = 64 << 20 };
 static size_t program_bytes(const Config *c, const Backend *be, size_t scratch)
 {
     size_t rounded = c->model.compute_dtype == COMPUTE_BF16 ? sweep_head_bf16(&c->model) : 0;
-    size_t threads = (size_t)be->threads;
     if (be->machine->own_memory) return GPU_PROGRAM + scratch;
-    return mem_peak_rss() + ((size_t)4 << 20) + threads * ((size_t)4 << 20) + rounded;
+    return mem_peak_rss() + backend_products_room(be) + rounded;
 }
 
 int train_plan_make(TrainPlan *out, const Config *c, Backend *be, bool snapshot, Err *err)
