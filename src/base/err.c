@@ -6,12 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/names.h" // defines: line_keep
+
 int err_set(Err *e, const char *fmt, ...)
 {
     va_list args;
     va_start(args, fmt);
     vsnprintf(e->text, sizeof e->text, fmt, args);
     va_end(args);
+    line_keep(e->text);
     return -1;
 }
 
@@ -22,6 +25,7 @@ int err_wrap(Err *e, const char *fmt, ...)
     va_start(args, fmt);
     int used = vsnprintf(e->text, sizeof e->text, fmt, args);
     va_end(args);
+    line_keep(e->text);
     if (used < 0 || (size_t)used >= sizeof e->text) return -1;
     snprintf(e->text + used, sizeof e->text - (size_t)used, ": %.*s",
              (int)sizeof inner.text - used - 3, inner.text);
@@ -35,6 +39,7 @@ int err_errno(Err *e, const char *fmt, ...)
     va_start(args, fmt);
     int used = vsnprintf(e->text, sizeof e->text, fmt, args);
     va_end(args);
+    line_keep(e->text);
     if (used < 0 || (size_t)used >= sizeof e->text) return -1;
     snprintf(e->text + used, sizeof e->text - (size_t)used, ": %s", strerror(code));
     return -1;

@@ -44,8 +44,10 @@ static const char *next_step(int code)
 
 int file_error(Err *err, const char *action, const char *path)
 {
+    enum { SHOWN = 1000 }; /* the reason must fit behind it */
     int code = errno;
-    return err_set(err, "cannot %s %s: %s; %s", action, path, strerror(code), next_step(code));
+    return err_set(err, "cannot %s %.*s%s: %s; %s", action, SHOWN, path,
+                   strlen(path) > SHOWN ? "..." : "", strerror(code), next_step(code));
 }
 
 bool file_exists(const char *path)

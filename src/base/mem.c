@@ -14,6 +14,8 @@
 #include <sanitizer/asan_interface.h>
 #endif
 
+#include "base/names.h" // defines: line_keep
+
 enum { ALIGNMENT = 64, MARGIN = ALIGNMENT + sizeof(void *) };
 
 /* The bytes that alignment leaves over would hide an overrun of up to MARGIN bytes from ASan. */
@@ -86,8 +88,8 @@ void mem_need(bool there, const char *what, ...)
     used += vsnprintf(line + used, sizeof line / 2, what, args);
     va_end(args);
     if (used > (int)sizeof line / 2) used = (int)sizeof line / 2;
-    for (int i = 0; i < used; i++)
-        if ((unsigned char)line[i] < ' ') line[i] = '?'; /* of a file's name */
+    line[used] = '\0';
+    line_keep(line); /* of a file's name */
     used += snprintf(line + used, sizeof line - (size_t)used, ": %.1f MB free; %s\n",
                      megabytes(mem_available()), next_step);
     ssize_t done = write(STDERR_FILENO, line, (size_t)used);

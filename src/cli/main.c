@@ -1,5 +1,6 @@
 /* The program `ttt`: finds the command in one table and runs it. Everything else is in cmd_*.c. */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <locale.h>
 #include <signal.h>
@@ -51,13 +52,21 @@ static void print_overview(FILE *out)
         out);
 }
 
+/* Whether what was printed arrived. */
+static int printed(void)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout)) return EXIT_DONE;
+    fprintf(stderr, "ttt: cannot write to standard output: %s\n", strerror(errno));
+    return EXIT_FAULT;
+}
+
 static int print_help(const Command *command)
 {
     if (command)
         fputs(command->help, stdout);
     else
         print_overview(stdout);
-    return fflush(stdout) == 0 ? EXIT_DONE : EXIT_FAULT;
+    return printed();
 }
 
 static int run_help(const char *name)
@@ -110,6 +119,15 @@ static int run_fp64(char **argv)
     return EXIT_FAULT;
 }
 
+/* Where standard input, output or error is closed, the next file that is opened would take its
+ * number, and be written what was meant for people. Reading or writing them fails as before. */
+static void standard_files_hold(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            (void)open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
 /* Libraries that parse and print have no line of their own for want of memory. */
 static int memory_check(void)
 {
@@ -124,6 +142,7 @@ static int memory_check(void)
 
 int main(int argc, char **argv)
 {
+    standard_files_hold();
     settle_threads(argv);
     if (memory_check() < 0) return EXIT_FAULT;
     mapped_fault_watch();
@@ -137,7 +156,7 @@ int main(int argc, char **argv)
     }
     if (strcmp(name, "--version") == 0) {
         printf("ttt %s (%s)\n", version, REAL_NAME);
-        return EXIT_DONE;
+        return printed();
     }
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) return print_help(NULL);
     if (strcmp(name, "help") == 0) return run_help(argc > 2 ? argv[2] : NULL);
