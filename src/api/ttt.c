@@ -267,8 +267,7 @@ void ttt_reader_free(ttt_reader *r)
 /* A new list: n of a, then m of b. NULL: no memory. */
 static ttt_source *sources_join(const ttt_source *a, int n, const ttt_source *b, int m, Err *err)
 {
-    ttt_source *list =
-        mem_try(((size_t)n + (size_t)m + 1) * sizeof *list, "the list of texts read", err);
+    ttt_source *list = mem_try(((size_t)n + (size_t)m + 1) * sizeof *list, "a list of texts", err);
     for (int i = 0; list && i < n; i++) list[i] = a[i];
     for (int i = 0; list && i < m; i++) list[n + i] = b[i];
     return list;
