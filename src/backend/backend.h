@@ -88,12 +88,9 @@ static inline size_t reals_for(size_t bytes)
 /* Until all that was started is done. A GPU that fails goes on failing, with NaN for results: the
  * first failure is told here, in one line. On a CPU, only that memory was not there, once. */
 int backend_wait(Backend *be, Err *err);
-/* Of the host: bytes that the libraries for products take beside all arrays, for their code and for
+/* Of the host: bytes that the library for products takes beside all arrays, for its code, and for
  * each thread's packed operands (measured: docs/speed.md). */
-static inline size_t backend_products_room(const Backend *be)
-{
-    return ((size_t)be->threads + 1) * ((size_t)4 << 20);
-}
+enum { PRODUCTS_CODE = 4 << 20, PRODUCTS_PACKED = 4 << 20 };
 /* Bytes that backend_alloc may still take; 0: not known. */
 size_t backend_memory_left(Backend *be);
 

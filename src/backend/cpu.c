@@ -98,6 +98,11 @@ static void keep_freed_memory(void)
     (void)mallopt(M_TRIM_THRESHOLD, 1 << 30);
 }
 
+static size_t products_room(const Backend *be)
+{
+    return PRODUCTS_CODE + (size_t)be->threads * PRODUCTS_PACKED;
+}
+
 /* The libraries for threads and products end the process where there is no memory for them. */
 static int libraries_check(const Backend *be, Err *err)
 {
@@ -105,7 +110,7 @@ static int libraries_check(const Backend *be, Err *err)
     struct rlimit stack;
     bool known = getrlimit(RLIMIT_STACK, &stack) == 0 && stack.rlim_cur != RLIM_INFINITY;
     size_t stacks = (size_t)(be->threads - 1) * (known ? stack.rlim_cur : USUAL_STACK);
-    size_t wanted = stacks + backend_products_room(be);
+    size_t wanted = stacks + products_room(be);
     void *p = mmap(NULL, wanted, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) return mem_refuse(err, wanted, "threads and matrix products");
     (void)munmap(p, wanted);
@@ -153,7 +158,7 @@ static void *map_huge(size_t bytes)
 static bool too_much(const Backend *be, size_t bytes)
 {
     size_t left = mem_available();
-    return left > 0 && bytes + backend_products_room(be) > left;
+    return left > 0 && bytes + products_room(be) > left;
 }
 
 static void *cpu_alloc(Backend *be, size_t wanted, bool shared)

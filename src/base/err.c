@@ -6,7 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/names.h" // defines: line_keep
+char *line_keep(char *text)
+{
+    for (char *at = text; *at; at++)
+        if ((unsigned char)*at < ' ' || *at == 0x7f) *at = '?';
+    return text;
+}
 
 int err_set(Err *e, const char *fmt, ...)
 {

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "base/names.h" // defines: line_keep
+#include "base/err.h" // defines: line_keep
 
 void log_info(const char *fmt, ...)
 {

@@ -14,8 +14,6 @@
 #include <sanitizer/asan_interface.h>
 #endif
 
-#include "base/names.h" // defines: line_keep
-
 enum { ALIGNMENT = 64, MARGIN = ALIGNMENT + sizeof(void *) };
 
 /* The bytes that alignment leaves over would hide an overrun of up to MARGIN bytes from ASan. */

@@ -1,10 +1,11 @@
 /* Edit distance, suggestions, and safe display of names. */
 #include "base/names.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
-#include <stdbool.h>
+#include "base/err.h" // defines: line_keep
 
 enum { MAX_LENGTH = 127 };
 
@@ -60,13 +61,6 @@ const char *name_nearest(const char *name, const char *const *known, int n)
         best_whole = whole;
     }
     return best;
-}
-
-char *line_keep(char *text)
-{
-    for (char *at = text; *at; at++)
-        if ((unsigned char)*at < ' ' || *at == 0x7f) *at = '?';
-    return text;
 }
 
 const char *name_show(char out[NAME_SHOWN_MAX], const char *name)

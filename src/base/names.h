@@ -12,9 +12,6 @@ int edit_distance(const char *a, const char *b);
  * the last dot; NULL when none is near. */
 const char *name_nearest(const char *name, const char *const *known, int n);
 
-/* Control characters become '?': what comes from a file's name neither breaks a line nor commands a
- * terminal. Returns text. */
-char *line_keep(char *text);
 /* Copies a name out of a foreign file for an error text: control characters become '?', and a long
  * name is cut and ends in "...". Returns out. */
 const char *name_show(char out[NAME_SHOWN_MAX], const char *name);
