@@ -4,6 +4,7 @@
 #include <jansson.h>
 #include <pthread.h>
 
+#include "base/crc32c.h"
 #include "base/file.h"
 #include "data/codec_kinds.h"
 #include "data/token_source.h"

@@ -10,8 +10,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
-#include <isa-l/crc.h>
-
+#include "base/crc32c.h"
 #include "base/names.h"
 
 /* An integer of the configuration; `fallback` where the key is missing. */
@@ -275,15 +274,6 @@ const CodecKind codec_zlib = {"zlib",         level_parse,    level_config, defl
 
 /* --- crc32c ----------------------------------------------------------------------------------- */
 
-uint32_t crc32c(const void *data, int64_t n)
-{
-    const unsigned char *at = data;
-    uint32_t crc = ~(uint32_t)0;
-    for (; n > 0; n -= 1 << 30, at += 1 << 30) /* the library counts in int */
-        crc = crc32_iscsi((unsigned char *)(uintptr_t)at, n < 1 << 30 ? (int)n : 1 << 30, crc);
-    return ~crc;
-}
-
 static int crc_parse(Codec *c, const json_t *config, Err *err)
 {
     (void)c;
@@ -304,7 +294,7 @@ static int64_t crc_encode(const Codec *c, const void *src, int64_t n, void *dst,
     (void)cap;
     (void)err;
     unsigned char *out = dst;
-    uint32_t crc = crc32c(src, n);
+    uint32_t crc = crc32c(src, (size_t)n);
     memcpy(out, src, (size_t)n);
     for (int i = 0; i < 4; i++) out[n + i] = (unsigned char)(crc >> (8 * i));
     return n + 4;
@@ -316,7 +306,7 @@ static int64_t crc_check(const void *src, int64_t n, Err *err)
     const unsigned char *end = (const unsigned char *)src + n - 4;
     uint32_t stored =
         (uint32_t)end[0] | (uint32_t)end[1] << 8 | (uint32_t)end[2] << 16 | (uint32_t)end[3] << 24;
-    if (crc32c(src, n - 4) != stored) return err_set(err, "its crc32c checksum is wrong");
+    if (crc32c(src, (size_t)n - 4) != stored) return err_set(err, "its crc32c checksum is wrong");
     return n - 4;
 }
 

@@ -27,6 +27,4 @@ int blosc_zstd_decode(CodecState *state, const void *src, int64_t n, int64_t siz
 int blosc_zstd_planes(CodecState *state, const void *src, int64_t n, int64_t size, int64_t from,
                       int64_t count, void *dst, Err *err);
 
-uint32_t crc32c(const void *data, int64_t n);
-
 #endif

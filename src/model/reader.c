@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "backend/bf16_copy.h"
+#include "base/mem.h"
 #include "model/reader_state.h"
 
 static void reader_layout(Reader *r)
@@ -42,7 +43,7 @@ int reader_create(Reader **out, Model *m, bool learn, double inner_lr, Err *err)
                        "this model was not meta-trained: it has no inner weights to learn with; "
                        "read without learning");
     Reader *r = calloc(1, sizeof *r);
-    CHECK(r, "out of memory");
+    mem_need(r, "a reader");
     r->m = m;
     r->learn = learn;
     r->inner_lr = inner_lr > 0 ? inner_lr : m->cfg.training.optimizer_inner.lr;
@@ -54,10 +55,16 @@ int reader_create(Reader **out, Model *m, bool learn, double inner_lr, Err *err)
     r->kv.n_layers = (int)layers;
     r->kv.layer = calloc(layers, sizeof *r->kv.layer);
     r->tokens = calloc((size_t)r->chunk + 1, sizeof *r->tokens);
-    CHECK(r->kv.layer && r->tokens, "out of memory");
+    mem_need(r->kv.layer && r->tokens, "a reader");
     (void)reader_room(m, 1);
     reader_layout(r);
     r->memory = backend_alloc(m->be, r->elements);
+    if (backend_wait(m->be, err) < 0) {
+        backend_free(m->be, r->memory, r->elements);
+        r->memory = NULL;
+        reader_free(r);
+        return -1;
+    }
     reader_layout(r);
     start_weights(r);
     backend_upload_doubles(m->be, r->rate, &r->inner_lr, 1);
@@ -75,8 +82,10 @@ void reader_free(Reader *r)
 {
     if (!r) return;
     reader_room_forget(r->m, r->memory);
-    model_copies_drop(r->m);
-    bf16_copy_drop(r->m->be, r->fast);
+    if (r->memory) {
+        model_copies_drop(r->m);
+        bf16_copy_drop(r->m->be, r->fast);
+    }
     backend_free(r->m->be, r->memory, r->elements);
     free(r->kv.layer);
     free(r->tokens);

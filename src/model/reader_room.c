@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "backend/machine.h"
+#include "base/mem.h"
 #include "model/reader_state.h"
 
 /* Of chunks that a machine with a memory of its own reads while the host does not look on. */
@@ -67,11 +68,8 @@ void room_step_upload(const Model *m)
     backend_upload_bytes(m->be, room->step.shift, room->staged.shift, step_bytes(room->streams));
 }
 
-void reader_room_free(Model *m)
+static void room_free(Model *m, ReaderRoom *room)
 {
-    ReaderRoom *room = m->room;
-    if (!room) return;
-    reader_room_forget(m, NULL);
     backend_free(m->be, room->memory, room->elements);
     free(room->lead.acts);
     free(room->tail.acts);
@@ -81,15 +79,21 @@ void reader_room_free(Model *m)
     free(room->fast);
     free(room->together);
     free(room);
+}
+
+void reader_room_free(Model *m)
+{
+    if (!m->room) return;
+    reader_room_forget(m, NULL);
+    room_free(m, m->room);
     m->room = NULL;
 }
 
 ReaderRoom *reader_room(Model *m, int streams)
 {
     if (m->room && m->room->streams >= streams) return m->room;
-    reader_room_free(m);
-    ReaderRoom *room = m->room = calloc(1, sizeof *room);
-    CHECK(room, "out of memory");
+    ReaderRoom *room = calloc(1, sizeof *room);
+    mem_need(room, "a reader");
     size_t layers = (size_t)m->cfg.model.num_hidden_layers;
     int chunk = (int)m->cfg.model.mini_batch_size;
     room->streams = streams;
@@ -103,12 +107,17 @@ ReaderRoom *reader_room(Model *m, int streams)
     room->staged = step_arrays(calloc(1, step_bytes(streams)), streams);
     room->fast = calloc((size_t)streams, sizeof *room->fast);
     room->together = calloc((size_t)streams, sizeof *room->together);
-    CHECK(room->lead.acts && room->tail.acts && room->host && room->staged.shift && room->fast &&
-              room->together,
-          "out of memory");
+    mem_need(room->lead.acts && room->tail.acts && room->host && room->staged.shift && room->fast &&
+                 room->together,
+             "a reader");
     room_layout(room, m);
     backend_pin(m->be, room->host, host);
     room->memory = backend_alloc(m->be, room->elements);
+    if (!room->memory) {
+        room_free(m, room);
+        return NULL;
+    }
     room_layout(room, m);
-    return room;
+    reader_room_free(m);
+    return m->room = room;
 }
