@@ -158,8 +158,28 @@ else
 fi
 [ "$(sha256sum <a.memory)" = "$before" ] || fail "a failed save changed the old memory"
 compgen -G '*.tmp-*' >/dev/null && fail "a temporary file was left"
-"$ttt" generate model --max-tokens 9 >/dev/full 2>err
-[ $? -eq 1 ] && grep -q 'standard output' err || fail "a full output: $(cat err)"
+
+# --- standard output full: every command that prints says so
+while read -r words; do
+    # shellcheck disable=SC2086
+    "$ttt" $words >/dev/full 2>err
+    [ $? -eq 1 ] && grep -q "^ttt ${words%% *}.*: cannot write to standard output" err ||
+        fail "a full output: $words: $(cat err)"
+done <<END
+generate model --max-tokens 9
+read model a.txt --no-learning
+memory info a.memory
+config
+config --keys
+train --cfg job
+tokenize --tokenizer bytes --info
+export model --out exported.safetensors
+import exported.safetensors --out imported --json
+parity $TTT_SOURCE_DIR/tests/fixtures/D_sliding_window.json
+bench peak
+help
+--version
+END
 
 # --- a signal: what was read so far is saved
 for signal in TERM INT; do

@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/mem.h"
+#include "base/utf8.h"
 
 struct JsonLog {
     int fd;
@@ -19,6 +21,15 @@ struct JsonLog {
 json_t *json_number(double value)
 {
     return isfinite(value) ? json_real(value) : json_null();
+}
+
+json_t *json_text(const char *text)
+{
+    size_t size;
+    char *utf8 = utf8_repair(text, strlen(text), &size);
+    json_t *string = json_stringn(utf8, size);
+    mem_free(utf8);
+    return string;
 }
 
 /* Writes all or, by cutting the file back to where it was, nothing. */

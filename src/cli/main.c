@@ -11,6 +11,7 @@
 #include "base/names.h"
 #include "base/real.h"
 #include "cli/command.h"
+#include "cli/output.h"
 
 static const char version[] = "0.1.0";
 
@@ -55,7 +56,7 @@ static int print_help(const Command *command)
         fputs(command->help, stdout);
     else
         print_overview(stdout);
-    return fflush(stdout) == 0 ? EXIT_DONE : EXIT_FAULT;
+    return output_finish("help");
 }
 
 static int run_help(const char *name)
@@ -121,7 +122,7 @@ int main(int argc, char **argv)
     }
     if (strcmp(name, "--version") == 0) {
         printf("ttt %s (%s)\n", version, REAL_NAME);
-        return EXIT_DONE;
+        return output_finish("--version");
     }
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) return print_help(NULL);
     if (strcmp(name, "help") == 0) return run_help(argc > 2 ? argv[2] : NULL);
