@@ -165,10 +165,10 @@ static void encode_filters(void **state)
     const Fixture *f = *state;
     char hidden[400];
     snprintf(hidden, sizeof hidden, "%s/.hidden", f->in);
-    const char *paths[] = {f->in, hidden}, *extensions[] = {".py", ".none"};
+    const char *paths[] = {f->in, hidden}, *extensions[] = {"py", ".none", "e1"};
     EncodeOptions options = options_of(f, paths, 2);
     options.extensions = extensions;
-    options.n_extensions = 2;
+    options.n_extensions = ARRAY_LEN(extensions); /* with or without the dot; same1 has none */
     EncodeReport report;
     Err err;
     assert_int_equal(dataset_encode(&options, &report, &err), 0);
@@ -358,6 +358,10 @@ static void command_line(void **state)
         {"$TTT data encode $IN --out $OUT --val-fracton 0.5 2>&1 | grep -q -- --val-fraction", 0},
         {"$TTT data cat $OUT --range 5 2>/dev/null", 2},
         {"$TTT data 2>/dev/null", 2},
+        {"$TTT data chek $OUT 2>&1 | grep -q 'did you mean check'", 0},
+        {"$TTT data check --help | grep -q '^usage: ttt data'", 0},
+        {"$TTT data repack $OUT --out $OUT.2 --endian middle 2>/dev/null", 2},
+        {"$TTT data encode $IN --out $OUT --ext .py,,.txt 2>/dev/null", 2},
         {"$TTT data encode $IN --out $OUT --force --val-files $IN/empty.txt 2>&1"
          " | grep -q 'val is empty'",
          0},
