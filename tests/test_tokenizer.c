@@ -216,27 +216,6 @@ static void long_runs(void **state)
     free(text);
 }
 
-/* Half a character waits, what is none is let through. */
-static void text_in_whole_characters(void **state)
-{
-    (void)state;
-    static const char in[] = "a\xe4\xb8\xad\xff\xf0\x9f\x98\x80z\xc3";
-    static const char *const out[] = {
-        "a", "", "", "\xe4\xb8\xad", "\xff", "", "", "", "\xf0\x9f\x98\x80", "z", ""};
-    Tokenizer *tok = tiny_tokenizer(TINY_BYTES);
-    TokenText t = {0};
-    const char *text;
-    for (int i = 0; i < ARRAY_LEN(out); i++) {
-        size_t n = token_text_push(&t, tok, (unsigned char)in[i], &text);
-        assert_int_equal(n, strlen(out[i]));
-        assert_memory_equal(text, out[i], n);
-    }
-    assert_int_equal(token_text_end(&t, &text), 1);
-    assert_memory_equal(text, "\xc3", 1);
-    assert_int_equal(token_text_end(&t, &text), 0);
-    tokenizer_close(tok);
-}
-
 /* --- bad files ----------------------------------------------------------------------------------
  */
 
@@ -466,15 +445,10 @@ static void trained_as_by_hand(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ranks_as_tiktoken),
-        cmocka_unit_test(json_as_tokenizers),
-        cmocka_unit_test(bytes_come_back),
-        cmocka_unit_test(long_runs),
-        cmocka_unit_test(text_in_whole_characters),
-        cmocka_unit_test(bad_ranks),
-        cmocka_unit_test(bad_json),
-        cmocka_unit_test(names_and_files),
-        cmocka_unit_test(trained_as_by_hand),
+        cmocka_unit_test(ranks_as_tiktoken), cmocka_unit_test(json_as_tokenizers),
+        cmocka_unit_test(bytes_come_back),   cmocka_unit_test(long_runs),
+        cmocka_unit_test(bad_ranks),         cmocka_unit_test(bad_json),
+        cmocka_unit_test(names_and_files),   cmocka_unit_test(trained_as_by_hand),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

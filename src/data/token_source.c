@@ -54,17 +54,6 @@ Document doc_info(const TokenSource *s, int64_t i)
     return s->docs[i];
 }
 
-int64_t doc_read(const TokenSource *s, int64_t i, int64_t from, int64_t n, int32_t *out, Err *err)
-{
-    Document doc = doc_info(s, i);
-    CHECK(from >= 0 && n >= 0, "%s: document %lld read from %lld, %lld tokens", s->name,
-          (long long)i, (long long)from, (long long)n);
-    if (from >= doc.length) return 0;
-    if (n > doc.length - from) n = doc.length - from;
-    TRY(token_source_read(s, doc.start + from, n, out, err));
-    return n;
-}
-
 /* --- memory ----------------------------------------------------------------------------------- */
 
 enum { MEMORY_NAME = 32 };

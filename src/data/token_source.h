@@ -55,8 +55,5 @@ int token_source_read(const TokenSource *s, int64_t start, int64_t n, int32_t *o
 int64_t doc_count(const TokenSource *s);
 /* i: 0 .. doc_count - 1; anything else is the caller's mistake. */
 Document doc_info(const TokenSource *s, int64_t i);
-/* Reads n tokens of document i from its token `from` on (0: its BOS) into out (n). Returns how many
- * there were: fewer than n at the document's end, 0 past it; -1 as token_source_read. */
-int64_t doc_read(const TokenSource *s, int64_t i, int64_t from, int64_t n, int32_t *out, Err *err);
 
 #endif

@@ -44,7 +44,7 @@ static int weights_open(Import *im, const ImportOptions *o, Err *err)
                           .kv_heads = im->config.kv_heads,
                           .allow_nan = o->allow_nan};
     param_table_build(&im->map.table, &im->map.model);
-    TRY(weights_check(&im->map, false, err));
+    TRY(weights_check(&im->map, err));
     return spec_check(im, err);
 }
 
@@ -75,8 +75,8 @@ static int moments_open(Import *im, const ImportOptions *o, Err *err)
         return err_set(err, "%s: moments must have the published names", o->optimizer);
     im->nu = im->mu;
     im->nu.prefix = "nu/";
-    TRY(weights_check(&im->mu, false, err));
-    return weights_check(&im->nu, false, err);
+    TRY(weights_check(&im->mu, err));
+    return weights_check(&im->nu, err);
 }
 
 /* The tokenizer that was named, or the one beside a file that came with its configuration. */

@@ -167,14 +167,14 @@ static bool no_weight(const char *name)
     return n > tail && strcmp(name + n - tail, ending) == 0;
 }
 
-int weights_check(const WeightMap *map, bool others_ok, Err *err)
+int weights_check(const WeightMap *map, Err *err)
 {
     int n = st_set_count(map->set);
     NameList missing = {0}, others = {0};
     bool *used = calloc((size_t)n + 1, sizeof *used);
     CHECK(used, "out of memory");
     int status = pieces_check(map, used, &missing, err);
-    for (int i = 0; i < n && !others_ok; i++) {
+    for (int i = 0; i < n; i++) {
         const char *name = st_set_at(map->set, i)->name;
         bool ours = strncmp(name, map->prefix, strlen(map->prefix)) == 0;
         if (!used[i] && ours && !no_weight(name)) name_list_add(&others, name);
