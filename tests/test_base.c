@@ -219,6 +219,17 @@ static void test_paths(void **state)
     assert_int_equal(path_parent(out, sizeof out, "c", &err), 0);
     assert_string_equal(out, ".");
     assert_int_equal(path_parent(out, sizeof out, "12345678/c", &err), -1);
+    static const char *const names[] = {"a", "..a", ".a", "..."}, *const others[] = {"", ".", "..",
+                                                                                     "a/b", "/"};
+    for (int i = 0; i < ARRAY_LEN(names); i++) assert_true(path_is_name(names[i]));
+    for (int i = 0; i < ARRAY_LEN(others); i++) assert_false(path_is_name(others[i]));
+    char here[PATH_MAX], whole[PATH_MAX], wanted[PATH_MAX + 4];
+    assert_int_equal(path_whole(whole, sizeof whole, "/a/b", &err), 0);
+    assert_string_equal(whole, "/a/b");
+    assert_non_null(getcwd(here, sizeof here));
+    snprintf(wanted, sizeof wanted, "%s/a/b", here);
+    assert_int_equal(path_whole(whole, sizeof whole, "././a/b", &err), 0);
+    assert_string_equal(whole, wanted);
 }
 
 static void test_jsonl(void **state)
@@ -381,6 +392,8 @@ static void test_rng(void **state)
 static void test_names(void **state)
 {
     (void)state;
+    assert_true(text_starts("abc", "ab") && text_starts("abc", "") && !text_starts("a", "ab"));
+    assert_true(text_ends("abc", "bc") && text_ends("abc", "") && !text_ends("c", "bc"));
     static const char *const known[] = {"training.total_steps", "training.seed",
                                         "model.hidden_size", "model.num_hidden_layers",
                                         "training.optimizer_outer.lr"};

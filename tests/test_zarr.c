@@ -4,8 +4,8 @@
 #include <jansson.h>
 #include <pthread.h>
 
+#include "base/crc32c.h"
 #include "base/file.h"
-#include "data/codec_kinds.h"
 #include "data/token_source.h"
 #include "data/widen.h"
 #include "data/zarr_source.h"

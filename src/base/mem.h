@@ -1,4 +1,4 @@
-/* Memory: aligned allocation, and what the process and the machine have of it; the clock. */
+/* Memory: aligned allocation, and what the process and the machine have of it; clocks. */
 #ifndef TTT_BASE_MEM_H
 #define TTT_BASE_MEM_H
 
@@ -16,5 +16,8 @@ size_t mem_available(void);
 
 /* Seconds of a clock that never goes back; only differences mean something. */
 double time_now(void);
+/* The date and time of day: "2026-01-31T12:00:00Z" (ISO 8601, UTC). */
+enum { TIME_TEXT_SIZE = 32 };
+void time_text(char out[TIME_TEXT_SIZE]);
 
 #endif

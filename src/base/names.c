@@ -1,12 +1,21 @@
-/* Edit distance, suggestions, and safe display of names. */
+/* Beginnings, ends, edit distance, suggestions, and safe display of names. */
 #include "base/names.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include <stdbool.h>
-
 enum { MAX_LENGTH = 127 };
+
+bool text_starts(const char *text, const char *start)
+{
+    return strncmp(text, start, strlen(start)) == 0;
+}
+
+bool text_ends(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
 
 static int min3(int a, int b, int c)
 {

@@ -66,7 +66,7 @@ static int get_text(Place place, const char *key, char *out, size_t size, Err *e
 static int get_file(Place place, const char *key, char out[DATASET_TEXT], Err *err)
 {
     TRY(get_text(place, key, out, DATASET_TEXT, err));
-    if (strchr(out, '/') != NULL || strcmp(out, ".") == 0 || strcmp(out, "..") == 0)
+    if (!path_is_name(out))
         return err_set(err, "%s: %s%s must be the name of a file in the folder itself", place.path,
                        place.section, key);
     return 0;

@@ -8,8 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/crc32c.h"
 #include "base/file.h"
-#include "data/codec_kinds.h"
 
 static const char file_name[] = "state";
 

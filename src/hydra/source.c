@@ -16,12 +16,6 @@
 
 enum { HEADER_MAX = 512, MAX_OPTIONS = 1024, SHOWN = 6, MAX_BELOW = 8 };
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
-
 int hy_repo_add(HyRepo *r, const char *provider, const char *path)
 {
     static const char scheme[] = "file://";
@@ -77,7 +71,7 @@ bool hy_group_exists(const HyRepo *r, const char *group)
 /* The file of a configuration, in the first folder that has it. */
 static bool file_find(const HyRepo *r, const char *name, char path[PATH_MAX])
 {
-    const char *file = hy_format(r->arena, "%s%s", name, ends_with(name, ".yaml") ? "" : ".yaml");
+    const char *file = hy_format(r->arena, "%s%s", name, text_ends(name, ".yaml") ? "" : ".yaml");
     for (int i = 0; i < r->n; i++) {
         if (folder_path(path, &r->folder[i], file) && file_exists(path)) return true;
     }
@@ -206,7 +200,7 @@ static void list_folder(Names *names, const char *folder, const char *prefix, in
         Err ignored;
         const char *name = entry->d_name;
         if (*name == '.' || path_join(path, sizeof path, folder, name, &ignored) < 0) continue;
-        if (ends_with(name, ".yaml") && file_exists(path))
+        if (text_ends(name, ".yaml") && file_exists(path))
             names_add(names, prefix, name, strlen(name) - 5);
         if (below > 0 && dir_exists(path))
             list_folder(names, path, hy_format(names->repo->arena, "%s%s/", prefix, name),

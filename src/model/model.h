@@ -35,6 +35,8 @@ void model_digest(const Model *m, char out[65]);
 
 /* Inner learning rate of optimizer step `step` (fixtures' definition of the warmup). */
 double inner_lr_at(const TrainingConfig *t, int64_t step);
+/* The step whose rate the published evaluation takes, and so do ours and readers: long after it. */
+enum { EVALUATION_STEP = INT32_MAX - 100 };
 /* Whether reading with this model adapts weights (meta mode and at least one live inner tensor). */
 bool model_learns(const Model *m);
 

@@ -22,9 +22,6 @@
 #include "run/bf16_tell.h"
 #include "run/eval_score.h"
 
-/* The schedule's step at which the published evaluation takes its inner learning rate. */
-static const int64_t EVALUATION_STEP = INT32_MAX - 100;
-
 /* "runs/demo/model/" is called "demo": a folder named model says nothing. */
 static void name_from_dir(const char *dir, char out[EVAL_NAME])
 {

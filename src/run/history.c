@@ -8,13 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "backend/cores.h"     // defines: cores_usable
 #include "backend/libraries.h" // defines: backend_libraries
 #include "base/file.h"
 #include "base/jsonl.h"
+#include "base/mem.h" // defines: time_text
 #include "base/process.h"
 #include "base/real.h"
 #include "revision.h" // defines: TTT_REVISION, made by the build
@@ -39,11 +39,8 @@ char *command_redact(const char *command)
 
 static json_t *now_json(void)
 {
-    char text[32];
-    struct tm utc;
-    time_t now = time(NULL);
-    gmtime_r(&now, &utc);
-    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);
+    char text[TIME_TEXT_SIZE];
+    time_text(text);
     return json_string(text);
 }
 

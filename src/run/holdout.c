@@ -14,9 +14,6 @@
 
 const char holdout_name[] = "train_holdout";
 
-/* The schedule's step at which the published evaluation takes its inner learning rate. */
-static const int64_t EVALUATION_STEP = INT32_MAX - 100;
-
 typedef struct Scorer {
     Holdout *h;
     const HoldoutOptions *o;
