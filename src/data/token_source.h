@@ -36,9 +36,6 @@ struct TokenSource {
 /* Opens the split ("train", "val") of the folder at path: one that `ttt data encode` made, or a
  * zarr group with such arrays. */
 int token_source_open(TokenSource **out, const char *path, const char *split, Err *err);
-/* Tokens (n) given by the caller, who keeps them alive; each `bos` starts a document. */
-int token_source_from_memory(TokenSource **out, const int32_t *tokens, int64_t n,
-                             int32_t vocab_size, int32_t bos, Err *err);
 /* Random ids below vocab_size; token p is a pure function of (seed, p). No BOS, no documents. */
 int token_source_dummy(TokenSource **out, int64_t length, int32_t vocab_size, uint64_t seed,
                        Err *err);

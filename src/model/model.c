@@ -8,7 +8,7 @@
 #include "base/file.h"          // defines: path_join, dir_make
 #include "base/rng.h"           // defines: rng_seed, rng_normal
 #include "base/safetensors.h"   // defines: st_open, st_find, st_write
-#include "base/sha256.h"        // defines: sha256_init, sha256_update, sha256_hex
+#include "base/sha256.h"        // defines: sha256_init, sha256_text, sha256_update
 #include "model/reader_state.h" // defines: reader_room_free
 
 #ifdef TTT_FP64
@@ -233,15 +233,15 @@ void model_digest(const Model *m, char out[65])
         char value[CFG_MAX_SPECS * CFG_TEXT];
         CHECK(config_get(&m->cfg, digest_keys[i], value, sizeof value) == 0, "no key '%s'",
               digest_keys[i]);
-        sha256_update(&sha, digest_keys[i], strlen(digest_keys[i]) + 1);
-        sha256_update(&sha, value, strlen(value) + 1);
+        sha256_text(&sha, digest_keys[i]);
+        sha256_text(&sha, value);
     }
     real *host = host_block(m->table.size);
     backend_download(m->be, host, m->params, m->table.size);
     for (int id = 0; id < N_PARAMS; id++) {
         const ParamEntry *e = &m->table.entry[id];
         if (!e->present) continue;
-        sha256_update(&sha, e->path, strlen(e->path) + 1);
+        sha256_text(&sha, e->path);
         sha256_update(&sha, host + e->offset, e->size * sizeof *host);
     }
     free(host);
