@@ -9,7 +9,7 @@
 #include "run/bench_data.h"
 #include "run/bench_ops.h"
 #include "run/bench_peak.h"
-#include "run/bf16_tell.h"
+#include "run/machine_open.h"
 
 static const char help[] =
     "usage: ttt bench peak [--threads N] [--isa NAME] [--json]\n"

@@ -31,7 +31,7 @@ static const char help[] =
     "  --schema            check another tree by ttt's table too\n"
     "  --keys              the table of all keys in Markdown: type, default, meaning\n"
     "  -m, --multirun      print the overrides of each job of a sweep, a JSON list per line\n"
-    "  -cp DIR, -cfg WHAT, -i WHAT, -p KEY: as in `ttt help train`\n"
+    "  -cp DIR, -c WHAT, -i WHAT, -p KEY, -r: as in `ttt help train`\n"
     "\n"
     "example: ttt config +experiment=125m/pretrain/pretrain-125m-e2e training.total_steps=100\n";
 

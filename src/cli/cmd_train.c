@@ -37,6 +37,7 @@ static const char help[] =
     "      --resolve            with --cfg: references filled in\n"
     "  -p, --package KEY        with --cfg: only what is below KEY\n"
     "  -i, --info [WHAT]        show defaults, defaults-tree, config, searchpath or all\n"
+    "  -r, --run                one run, although hydra.mode asks for a sweep\n"
     "The run's folder is training.exp_dir/exp_folder/exp_name, or hydra.run.dir where it is "
     "given;\n"
     "its .hydra/ holds config.yaml, hydra.yaml and overrides.yaml.\n"

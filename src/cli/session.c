@@ -6,7 +6,7 @@
 
 #include "base/file.h"
 #include "base/names.h"
-#include "run/bf16_tell.h"
+#include "run/machine_open.h"
 
 enum { SLICE = 2048, SLICE_CHUNKS = 4 }; /* at least: tokens, chunks; the last chunk costs more */
 

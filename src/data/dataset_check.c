@@ -67,14 +67,14 @@ static int check_tokens(Check *c, Err *err)
     Sha256 sha;
     Progress progress;
     sha256_init(&sha);
-    if (!c->options->quiet) progress_start(&progress, "check", (uint64_t)length, "tokens");
+    progress_start(&progress, c->options->quiet ? NULL : "check", (uint64_t)length, "tokens");
     for (int64_t at = 0; at < length; at += BLOCK) {
         int64_t n = length - at < BLOCK ? length - at : BLOCK;
         TRY(token_source_read(c->source, at, n, ids, err));
         digest_block(c, ids, n, &sha);
-        if (!c->options->quiet) progress_update(&progress, (uint64_t)(at + n), NULL);
+        progress_update(&progress, (uint64_t)(at + n), NULL);
     }
-    if (!c->options->quiet) progress_end(&progress, c->source->name);
+    progress_end(&progress, c->source->name);
     sha256_hex(&sha, c->report->sha256);
     return 0;
 }

@@ -147,7 +147,7 @@ static int copy_tokens(Repack *r, const TokenSource *source, ZarrWriter *writer,
     if (first > 0 && !r->options->quiet)
         log_info("%s: going on after %lld of %lld tokens", source->name, (long long)first,
                  (long long)length);
-    if (!r->options->quiet) progress_start(&progress, "repack", (uint64_t)length, "tokens");
+    progress_start(&progress, r->options->quiet ? NULL : "repack", (uint64_t)length, "tokens");
     for (int64_t at = first; at < length; at += BLOCK) {
         int64_t n = length - at < BLOCK ? length - at : BLOCK;
         TRY(check_stop(r, err));
@@ -157,9 +157,9 @@ static int copy_tokens(Repack *r, const TokenSource *source, ZarrWriter *writer,
             taken = zarr_writer_add(writer, r->ids + done, n - done, err);
             TRY(taken);
         }
-        if (!r->options->quiet) progress_update(&progress, (uint64_t)(at + n), NULL);
+        progress_update(&progress, (uint64_t)(at + n), NULL);
     }
-    if (!r->options->quiet) progress_end(&progress, source->name);
+    progress_end(&progress, source->name);
     return zarr_writer_finish(writer, err);
 }
 

@@ -19,8 +19,8 @@
 #include "base/real.h"
 #include "data/tokenizer.h"
 #include "model/model.h"
-#include "run/bf16_tell.h"
 #include "run/eval_score.h"
+#include "run/machine_open.h"
 
 /* "runs/demo/model/" is called "demo": a folder named model says nothing. */
 static void name_from_dir(const char *dir, char out[EVAL_NAME])
