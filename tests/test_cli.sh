@@ -159,6 +159,15 @@ fi
 [ "$(sha256sum <a.memory)" = "$before" ] || fail "a failed save changed the old memory"
 compgen -G '*.tmp-*' >/dev/null && fail "a temporary file was left"
 
+# --- a tokenizer beside an export is another's, where the configuration names its own
+cp "$TTT_SOURCE_DIR/tests/fixtures/tokenizer/small.json" tokenizer.json
+expect 0 'are now exported' "$ttt" export model --out exported.safetensors
+expect 0 'are now beside' "$ttt" import exported.safetensors --out beside
+cmp -s model/config.yaml beside/config.yaml || fail "import took another configuration"
+[ ! -e beside/tokenizer.json ] || fail "import took the tokenizer of something else"
+refuse 1 'tokenizer\.json has [0-9]+ ids, the model' "$ttt" import exported.safetensors --out named --tokenizer tokenizer.json
+rm tokenizer.json
+
 # --- standard output full: every command that prints says so
 while read -r words; do
     # shellcheck disable=SC2086
