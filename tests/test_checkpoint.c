@@ -1,6 +1,5 @@
 /* Checkpoint folders, the log's cut on resume, the run's lock, which keys may change, and where a
  * NaN is found. */
-#include <dirent.h>
 #include <fcntl.h>
 #include <math.h>
 #include <setjmp.h>

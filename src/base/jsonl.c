@@ -1,7 +1,6 @@
 /* Append-only JSON-lines log. Nothing is buffered: a line is in the file when the call returns. */
 #include "base/jsonl.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>

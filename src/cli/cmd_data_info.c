@@ -1,7 +1,6 @@
 /* `ttt data info`: what a dataset holds, and how its tokens are stored. */
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "base/names.h"
 #include "cli/cmd_data.h"

@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "base/file.h"
-#include "base/jsonl.h"
 #include "base/mem.h"
 #include "cli/command.h"
 #include "cli/options.h"

@@ -1,6 +1,5 @@
 /* `ttt generate`: goes on from a prompt, from a memory, or from both, and learns from what it reads
  * and writes; one text or several side by side. */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

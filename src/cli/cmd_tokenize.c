@@ -7,7 +7,6 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/names.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
 #include "cli/options.h"

@@ -2,14 +2,12 @@
 #include "cli/train_jobs.h"
 
 #include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
-#include "base/names.h"
 #include "cli/hydra_keep.h"
 #include "cli/slurm_launch.h"
 #include "cli/submitted.h"

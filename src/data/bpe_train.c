@@ -3,10 +3,8 @@
  * whose count may be out of date and is then put right. */
 #include "data/bpe_train.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/file.h"
 #include "base/progress.h"

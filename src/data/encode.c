@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "backend/cores.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "base/progress.h"
 #include "data/dataset_target.h"

@@ -2,7 +2,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/names.h"
 #include "data/hf_parts.h"
 
 enum { MAX_DEPTH = 8 };

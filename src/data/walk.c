@@ -3,7 +3,6 @@
 #include "data/walk.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdlib.h>

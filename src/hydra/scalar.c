@@ -8,8 +8,6 @@
 #include <string.h>
 #include <strings.h>
 
-#include "base/names.h"
-
 static bool is_one_of(const char *text, const char *const *words)
 {
     for (; *words; words++) {

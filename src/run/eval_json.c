@@ -1,7 +1,5 @@
 /* An evaluation as one JSON object: the numbers of the tables, and what they were made from. NaN,
  * which JSON cannot hold, is null. */
-#include <math.h>
-#include <string.h>
 
 #include "base/jsonl.h"
 #include "base/real.h"

@@ -3,12 +3,10 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/file.h"
 #include "base/jsonl.h"
 #include "base/log.h"
-#include "base/mem.h"
 #include "run/checkpoint.h"
 #include "run/curves.h"
 #include "run/history.h"

@@ -1,10 +1,8 @@
 /* Scores the held-out sequences batch by batch. Batches change no number: sequences do not meet. */
 #include "run/holdout.h"
 
-#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "base/file.h"
 #include "base/mem.h"

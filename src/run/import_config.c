@@ -2,7 +2,6 @@
 #include "run/import_config.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
