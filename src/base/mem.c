@@ -1,6 +1,7 @@
 /* Aligned allocation; memory in use and to be had, read from /proc and the cgroup files. */
 #include "base/mem.h"
 
+#include "base/err.h"
 #include <limits.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -8,21 +9,27 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
-#ifdef __SANITIZE_ADDRESS__
+#ifdef MEM_GUARDED
 #include <sanitizer/asan_interface.h>
 #endif
 
-#include "base/err.h"
-
 enum { ALIGNMENT = 64, MARGIN = ALIGNMENT + sizeof(void *) };
 
-/* The bytes that alignment leaves over would hide an overrun of up to MARGIN bytes from ASan. */
-static void guard_tail(char *begin, const char *end)
+void mem_close(void *begin, size_t n)
 {
-#ifdef __SANITIZE_ADDRESS__
-    __asan_poison_memory_region(begin, (size_t)(end - begin));
+#ifdef MEM_GUARDED
+    __asan_poison_memory_region(begin, n);
 #else
-    (void)begin, (void)end;
+    (void)begin, (void)n;
+#endif
+}
+
+void mem_open(void *begin, size_t n)
+{
+#ifdef MEM_GUARDED
+    __asan_unpoison_memory_region(begin, n);
+#else
+    (void)begin, (void)n;
 #endif
 }
 
@@ -38,7 +45,7 @@ void *mem_alloc(size_t n)
     uintptr_t at = ((uintptr_t)raw + MARGIN - 1) / ALIGNMENT * ALIGNMENT;
     char *p = raw + (at - (uintptr_t)raw);
     memcpy(p - sizeof raw, &raw, sizeof raw);
-    guard_tail(p + n, raw + n + MARGIN);
+    mem_close(p + n, (size_t)(raw + MARGIN - p)); /* would hide an overrun of up to MARGIN bytes */
     return p;
 }
 

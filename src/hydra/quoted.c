@@ -128,8 +128,9 @@ const char *hy_quoted(HyArena *a, const char *source, size_t size, const char **
         *why = "a quoted text without its end";
         return NULL;
     }
-    char quote = *source;
-    Reader r = {source + 1, source + size - 1, hy_alloc(a, size + 1), 0, 0, NULL};
+    char quote = *source,
+         *room = hy_alloc(a, size + size / 2 + 1); /* "\L": 2 bytes to 3, the most */
+    Reader r = {source + 1, source + size - 1, room, 0, 0, NULL};
     while (r.s < r.end && !r.why) {
         if (is_break(&r)) {
             fold(&r);

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
+
 enum { FIRST_BLOCK = 1 << 10, LARGEST_BLOCK = 1 << 16, ALIGNMENT = 16, WHERE_MAX = 4096 };
 
 typedef struct Block Block;
@@ -57,9 +59,11 @@ void *hy_alloc(HyArena *a, size_t size)
         b->next = a->blocks;
         a->blocks = b;
         a->bytes += room;
+        mem_close(b->data, room);
     }
     size_t offset = block_offset(b);
-    b->used = offset + size;
+    b->used = offset + size + MEM_GUARD;
+    mem_open(b->data + offset, size);
     return b->data + offset;
 }
 
