@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "paths.h"
 #include "run/checkpoint.h"
 #include "run/train_fault.h"
 #include "run/train_folder.h"
@@ -23,11 +24,8 @@
 
 static int temp_make(void **state)
 {
-    const char *base = getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
-    char *path = malloc(PATH_MAX);
-    snprintf(path, PATH_MAX, "%s/test_checkpoint.XXXXXX", base);
-    *state = path;
-    return mkdtemp(path) ? 0 : -1;
+    *state = malloc(PATH_MAX);
+    return temp_folder(*state, PATH_MAX);
 }
 
 static int temp_remove(void **state)

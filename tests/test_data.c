@@ -18,6 +18,7 @@
 #include "data/escape.h"
 #include "data/token_source.h"
 #include "data/token_stream.h"
+#include "paths.h"
 
 typedef struct Fixture {
     char dir[256];
@@ -61,9 +62,7 @@ static int setup(void **state)
     static const uint16_t val[N_VAL] = {256, 7, 257};
     Fixture *f = calloc(1, sizeof *f);
     Err err;
-    const char *tmp = getenv("TMPDIR");
-    snprintf(f->dir, sizeof f->dir, "%.200s/ttt-data-XXXXXX", tmp != NULL ? tmp : "/tmp");
-    assert_non_null(mkdtemp(f->dir));
+    assert_int_equal(temp_folder(f->dir, sizeof f->dir), 0);
     f->info = (DatasetInfo){
         .tokenizer = "bytes", .vocab_size = 258, .bos = 256, .eos = 257, .token_size = 2};
     write_split(f, SPLIT_TRAIN, train, N_TRAIN,

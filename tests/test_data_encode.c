@@ -18,6 +18,7 @@
 #include "data/encode.h"
 #include "data/split.h"
 #include "data/token_source.h"
+#include "paths.h"
 
 typedef struct Fixture {
     char dir[256];
@@ -38,9 +39,7 @@ static int setup(void **state)
     Fixture *f = calloc(1, sizeof *f);
     Err err;
     char path[600], big[1000];
-    const char *tmp = getenv("TMPDIR");
-    snprintf(f->dir, sizeof f->dir, "%.200s/ttt-data-XXXXXX", tmp != NULL ? tmp : "/tmp");
-    assert_non_null(mkdtemp(f->dir));
+    assert_int_equal(temp_folder(f->dir, sizeof f->dir), 0);
     snprintf(f->in, sizeof f->in, "%s/in", f->dir);
     snprintf(f->out, sizeof f->out, "%s/out", f->dir);
     snprintf(f->list, sizeof f->list, "%s/list", f->dir);

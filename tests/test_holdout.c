@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "memory_source.h"
 #include "own_folder.h"
+#include "paths.h"
 #include "run/holdout.h"
 #include "run/parity.h"
 
@@ -57,9 +58,8 @@ static void fixture_agrees(const char *folder, const char *name)
     Model *m;
     TokenSource *source;
     Holdout h;
-    const char *root = getenv("TTT_SOURCE_DIR");
-    snprintf(path, sizeof path, "%s/tests/fixtures/%s.json", root ? root : ".", name);
-    assert_int_equal(parity_case_open(&c, path, &err), 0);
+    snprintf(path, sizeof path, "tests/fixtures/%s.json", name);
+    assert_int_equal(parity_case_open(&c, source_file(path), &err), 0);
     c.cfg.model.compute_dtype = COMPUTE_FP32;
     BackendOptions bo = {.threads = 1};
     assert_int_equal(backend_open(&be, &bo, &err), 0);

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "hydra/compose.h"
 #include "hydra/load.h"
+#include "paths.h"
 
 enum { PATH_SIZE = 1024, LEVELS = 10000 };
 
@@ -296,9 +297,7 @@ static void sweeps_are_bounded(void **state)
 static int scratch_make(void **state)
 {
     (void)state;
-    const char *base = getenv("TMPDIR");
-    snprintf(scratch, sizeof scratch, "%s/ttt-hydra-XXXXXX", base ? base : "/tmp");
-    if (!mkdtemp(scratch)) return -1;
+    if (temp_folder(scratch, sizeof scratch) < 0) return -1;
     put("good.yaml", "a: 1\n", 5);
     return 0;
 }
