@@ -100,7 +100,7 @@ static int check_index(const ChunkFiles *files, const ChunkFile *file, Err *err)
     const unsigned char *end = index_of(m, file) + size - 4;
     uint32_t stored =
         (uint32_t)end[0] | (uint32_t)end[1] << 8 | (uint32_t)end[2] << 16 | (uint32_t)end[3] << 24;
-    if (crc32c(index_of(m, file), size - 4) == stored) return 0;
+    if (crc32c(index_of(m, file), (size_t)size - 4) == stored) return 0;
     return err_set(err, "the checksum of its index is wrong");
 }
 

@@ -295,7 +295,7 @@ static int64_t crc_encode(const Codec *c, const void *src, int64_t n, void *dst,
     (void)cap;
     (void)err;
     unsigned char *out = dst;
-    uint32_t crc = crc32c(src, n);
+    uint32_t crc = crc32c(src, (size_t)n);
     memcpy(out, src, (size_t)n);
     for (int i = 0; i < 4; i++) out[n + i] = (unsigned char)(crc >> (8 * i));
     return n + 4;
@@ -307,7 +307,7 @@ static int64_t crc_check(const void *src, int64_t n, Err *err)
     const unsigned char *end = (const unsigned char *)src + n - 4;
     uint32_t stored =
         (uint32_t)end[0] | (uint32_t)end[1] << 8 | (uint32_t)end[2] << 16 | (uint32_t)end[3] << 24;
-    if (crc32c(src, n - 4) != stored) return err_set(err, "its crc32c checksum is wrong");
+    if (crc32c(src, (size_t)n - 4) != stored) return err_set(err, "its crc32c checksum is wrong");
     return n - 4;
 }
 

@@ -112,7 +112,7 @@ static void index_make(const ZarrWriter *w)
         at += w->sizes[i];
     }
     if (!m->index_crc) return;
-    uint32_t crc = crc32c(w->index, size - 4);
+    uint32_t crc = crc32c(w->index, (size_t)size - 4);
     for (int i = 0; i < 4; i++) w->index[size - 4 + i] = (unsigned char)(crc >> (8 * i));
 }
 

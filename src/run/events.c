@@ -52,7 +52,7 @@ struct EventFile {
 
 static uint32_t masked_crc(const void *data, size_t size)
 {
-    uint32_t crc = crc32c(data, (int64_t)size);
+    uint32_t crc = crc32c(data, size);
     return (crc >> 15 | crc << 17) + 0xa282ead8U;
 }
 
