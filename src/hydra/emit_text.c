@@ -221,7 +221,7 @@ void paper_put_json(Paper *p, const char *text)
     put(p, "\"");
     for (const char *s = text; *s;) {
         static const char codes[] = "\b\t\n\f\r\"\\", names[] = "btnfr\"\\";
-        char out[8];
+        char out[12];
         size_t size;
         unsigned c = code_at(s, &size);
         const char *at = c < 0x80 ? strchr(codes, (int)c) : NULL;

@@ -24,8 +24,6 @@
 /* One block runs at a time. Thread-local, because that gathers the variables of all files, of
  * templates and of inline functions in one segment, which is poisoned before each block. */
 #define __shared__      static thread_local
-#define __forceinline__ inline __attribute__((always_inline))
-#define __noinline__    __attribute__((noinline))
 #define __align__(n)    __attribute__((aligned(n)))
 #define __launch_bounds__(...)
 /* Of functions of the emulator whose accesses of memory are not the kernel's. */
