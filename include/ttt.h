@@ -2,10 +2,14 @@
  *
  * A model is opened once and never changes; any number of readers share it, each with its own
  * state: adapted weights, window, unfinished chunk, counters. The state has constant size whatever
- * was read. The library never prints and never exits. Functions return 0, or -1 with one line in
- * the error buffer of the handle (ttt_error) or in the caller's buffer. A model may be used from
- * several threads, a reader from one at a time. Handlers of signals are installed with SA_ONSTACK:
- * products may point the stack elsewhere, and the thread that opens a model gets one for handlers.
+ * was read. Functions return 0, or -1 with one line in the error buffer of the handle (ttt_error)
+ * or in the caller's buffer; too little memory for a model, a reader or a save is such an error.
+ * The library never prints and never exits, but where there is no memory for a few kilobytes.
+ *
+ * A model may be used from several threads, a reader from one at a time. Handlers of signals are
+ * installed with SA_ONSTACK: products may point the stack elsewhere, and the thread that opens a
+ * model gets one for handlers. Files are mapped while they are loaded: one that is cut short just
+ * then is a SIGBUS.
  *
  *     ttt_model *m;   ttt_reader *r;   char why[TTT_ERROR_MAX];
  *     if (ttt_model_open(&m, "runs/demo/model", NULL, why)) ...

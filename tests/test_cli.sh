@@ -6,8 +6,8 @@ build=${TTT_BUILD_DIR:?set TTT_BUILD_DIR to the build folder}
 ttt=$build/ttt
 . "$TTT_SOURCE_DIR/tests/shell.sh"
 
-tensors() { # what a memory holds but for its date
-    LC_ALL=C sed 's/"created":"[^"]*"//' "$1"
+tensors() { # what a memory holds but for its date, and the checksum that counts it
+    LC_ALL=C sed 's/"created":"[^"]*"//; s/"crc32c":"[^"]*"//' "$1"
 }
 
 "$build/test_api" make-model model 1 meta || exit 1
@@ -213,4 +213,27 @@ for signal in TERM INT; do
 done
 
 [ $failures -eq 0 ] && echo "all as expected"
+# --- what was learned is not replaced by another reader of the same memory
+"$ttt" read model a.txt --memory shared.memory >/dev/null 2>&1
+mkfifo slowly
+"$ttt" read model slowly --memory shared.memory >out 2>err &
+reader=$!
+exec 7>slowly # it has looked at the memory by now
+"$ttt" read model b.txt --memory shared.memory >/dev/null 2>&1
+cp shared.memory theirs
+cat b.txt >&7
+exec 7>&-
+wait $reader
+[ $? -eq 1 ] || fail "a memory that another process wrote was replaced"
+cmp -s shared.memory theirs || fail "what another process learned is gone"
+grep -q "written shared.memory meanwhile.* in shared.memory.$reader" err || fail "not told: $(cat err)"
+expect 0 '^tokens +25163$' "$ttt" memory info "shared.memory.$reader"
+
+# --- closed standard files, a full device, and names that would break a line
+refuse 1 'cannot write to standard output' bash -c '"$0" help >&-' "$ttt"
+refuse 1 'cannot write to standard output' bash -c '"$0" --version >/dev/full' "$ttt"
+"$ttt" read model b.txt --memory closed.memory <&- >&- 2>&-
+expect 0 '^tokens' "$ttt" memory info closed.memory
+refuse 1 'cannot open no.such.memory' "$ttt" memory info $'no\nsuch\tmemory'
+refuse 1 'cannot open a+\.\.\.: File name too long' "$ttt" memory info "$(printf 'a%.0s' {1..5000})"
 exit $((failures > 0))

@@ -198,6 +198,31 @@ static void counters_that_contradict_the_arrays_are_refused(void **state)
     expect_no_load(f->meta, changed, changed);
 }
 
+/* One bit of a weight that was learned; a file from before there was a checksum is read as ever. */
+static void a_flipped_bit_is_noticed(void **state)
+{
+    const Fixture *f = *state;
+    char path[PATH_MAX], old[PATH_MAX], why[TTT_ERROR_MAX], *bytes;
+    size_t size;
+    Err err;
+    ttt_reader *r = reader_make(f->meta, NULL);
+    path_in(f, "bit.memory", path);
+    path_in(f, "old.memory", old);
+    feed(r, f->tokens, 40, NULL);
+    save(r, path, two_texts, 2);
+    ttt_reader_free(r);
+    rewrite(path, old, "", "");
+    assert_int_equal(ttt_reader_load(&r, f->meta, old, NULL, why), 0);
+    ttt_reader_free(r);
+    assert_int_equal(file_read(path, &bytes, &size, 1 << 24, &err), 0);
+    bytes[size / 2] ^= 1;
+    assert_int_equal(file_write_atomic(path, bytes, size, &err), 0);
+    free(bytes);
+    assert_int_equal(ttt_reader_load(&r, f->meta, path, NULL, why), -1);
+    assert_non_null(strstr(why, path));
+    assert_non_null(strstr(why, "not those that were written"));
+}
+
 static void a_failing_save_leaves_the_old_file(void **state)
 {
     const Fixture *f = *state;
@@ -223,6 +248,7 @@ int main(void)
         cmocka_unit_test(the_wrong_file_is_refused),
         cmocka_unit_test(a_damaged_file_is_refused),
         cmocka_unit_test(counters_that_contradict_the_arrays_are_refused),
+        cmocka_unit_test(a_flipped_bit_is_noticed),
         cmocka_unit_test(a_failing_save_leaves_the_old_file),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

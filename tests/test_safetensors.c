@@ -102,6 +102,41 @@ static void test_round_trip(void **state)
     st_close(NULL);
 }
 
+/* Whatever byte of such a file changes, but for the name of the checksum itself. */
+static void test_checksum(void **state)
+{
+    (void)state;
+    const StTensor t = {"a", ST_F32, 1, {6}, 6, weights};
+    const StMeta meta[] = {{"format", "x"}, st_checksum, {"last", "\"crc32c\":\""}};
+    Err err;
+    StFile *file;
+    char *bytes;
+    size_t size, noticed = 0;
+    assert_int_equal(st_write("c.safetensors", &t, 1, meta, ARRAY_LEN(meta), &err), 0);
+    assert_int_equal(st_open(&file, "c.safetensors", &err), 0);
+    assert_int_equal(strlen(st_meta(file, st_checksum.key)), 8);
+    assert_string_not_equal(st_meta(file, st_checksum.key), st_checksum.value);
+    st_close(file);
+    assert_int_equal(file_read("c.safetensors", &bytes, &size, 1 << 20, &err), 0);
+    for (size_t i = 0; i < size; i++) {
+        bytes[i] ^= 1;
+        assert_int_equal(file_write_atomic("d.safetensors", bytes, size, &err), 0);
+        bytes[i] ^= 1;
+        if (st_open(&file, "d.safetensors", &err) == 0) {
+            st_close(file);
+            continue;
+        }
+        assert_non_null(strstr(err.text, "d.safetensors"));
+        noticed++;
+    }
+    assert_in_range(noticed, size - strlen(st_checksum.key), size);
+    bytes[size - 1] ^= 1;
+    assert_int_equal(file_write_atomic("d.safetensors", bytes, size, &err), 0);
+    assert_int_equal(st_open(&file, "d.safetensors", &err), -1);
+    assert_non_null(strstr(err.text, "not those that were written (checksum "));
+    free(bytes);
+}
+
 static void test_empty_file(void **state)
 {
     (void)state;
@@ -425,13 +460,14 @@ static void test_filled(void **state)
 int main(void)
 {
     struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),   cmocka_unit_test(test_empty_file),
-        cmocka_unit_test(test_many),         cmocka_unit_test(test_types),
-        cmocka_unit_test(test_foreign),      cmocka_unit_test(test_truncated),
-        cmocka_unit_test(test_header_json),  cmocka_unit_test(test_header_entries),
-        cmocka_unit_test(test_tiling),       cmocka_unit_test(test_no_space),
-        cmocka_unit_test(test_cannot_write), cmocka_unit_test(test_read_only),
-        cmocka_unit_test(test_to_bf16),      cmocka_unit_test(test_filled),
+        cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_empty_file),
+        cmocka_unit_test(test_checksum),       cmocka_unit_test(test_many),
+        cmocka_unit_test(test_types),          cmocka_unit_test(test_foreign),
+        cmocka_unit_test(test_truncated),      cmocka_unit_test(test_header_json),
+        cmocka_unit_test(test_header_entries), cmocka_unit_test(test_tiling),
+        cmocka_unit_test(test_no_space),       cmocka_unit_test(test_cannot_write),
+        cmocka_unit_test(test_read_only),      cmocka_unit_test(test_to_bf16),
+        cmocka_unit_test(test_filled),
     };
     for (int i = 0; i < ARRAY_LEN(tests); i++) {
         tests[i].setup_func = folder_enter;

@@ -7,7 +7,7 @@ set(CUDA_HOW "for GPUs install CUDA ${CUDA_OLDEST} or newer (https://developer.n
 and put its nvcc on PATH or into CUDACXX")
 
 file(GLOB CUDA_SOURCES CONFIGURE_DEPENDS src/backend/*.cu src/ops/*.cu)
-set(CUDA_C_SOURCES src/ops/table.c src/base/err.c src/backend/bf16_copy.c)
+set(CUDA_C_SOURCES src/ops/table.c src/base/err.c src/base/mem.c src/backend/bf16_copy.c)
 
 # --- the toolkit: NVCC, and CUDA_LIBRARIES, or one line that says how to get one ---
 function(find_cuda)

@@ -15,7 +15,7 @@
 static const char FORMAT[] = "ttt-memory", VERSION[] = "1";
 static const StType REAL_TYPE = sizeof(real) == sizeof(double) ? ST_F64 : ST_F32;
 
-enum { META_KEYS = 15, ALIGNMENT = 64, MAX_ARRAYS = ARRAY_LEN(((ReaderSnapshot *)0)->array) };
+enum { META_KEYS = 16, ALIGNMENT = 64, MAX_ARRAYS = ARRAY_LEN(((ReaderSnapshot *)0)->array) };
 
 /* --- writing -----------------------------------------------------------------------------------
  */
@@ -74,6 +74,7 @@ static void meta_collect(MetaList *list, const MemoryHeader *h)
     time_text(created);
     meta_add(list, "format", FORMAT);
     meta_add(list, "format_version", VERSION);
+    meta_add(list, st_checksum.key, st_checksum.value);
     meta_add(list, "model_digest", h->model_digest);
     meta_add(list, "model_name", h->model_name);
     if (h->tokenizer[0]) meta_add(list, "tokenizer", h->tokenizer);
@@ -186,7 +187,13 @@ static int sources_get(MemoryFile *f, const char *path, Err *err)
     TRY(json_get(f, path, "sources", &list, err));
     size_t n = json_array_size(list);
     bool ok = json_is_array(list) && n < 1u << 24;
-    if (ok) f->header.sources = mem_alloc((n + 1) * sizeof *f->header.sources);
+    if (ok) {
+        f->header.sources = mem_try((n + 1) * sizeof *f->header.sources, path, err);
+        if (!f->header.sources) {
+            json_decref(list);
+            return -1;
+        }
+    }
     for (size_t i = 0; ok && i < n; i++)
         ok = source_read(&f->header.sources[i], json_array_get(list, i));
     f->header.n_sources = ok ? (int)n : 0;
@@ -289,7 +296,8 @@ int memory_snapshot(const MemoryFile *file, const char *path, ReaderSnapshot *s,
     TRY(arrays_check(file, path, &bytes, err));
     s->n = st_count(file->tensors);
     s->counters = file->header.counters;
-    s->storage = mem_alloc(bytes + ALIGNMENT);
+    s->storage = mem_try(bytes + ALIGNMENT, path, err);
+    if (!s->storage) return -1;
     for (int i = 0; i < s->n; i++) {
         const StTensor *t = st_at(file->tensors, i);
         char *data = (char *)s->storage + used; /* in the file it may lie at any address */

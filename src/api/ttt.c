@@ -160,15 +160,15 @@ static int info_fill(ttt_model *m, Err *err)
 static int model_start(ttt_model *m, const char *dir, const ttt_model_options *options, Err *err)
 {
     Overrides overrides;
-    Config *peeked = mem_alloc(sizeof *peeked);
-    int status = overrides_collect(&overrides, options, err);
+    Config *peeked = mem_try(sizeof *peeked, dir, err);
+    int status = peeked ? overrides_collect(&overrides, options, err) : -1;
     if (status == 0) status = config_peek(peeked, dir, &overrides, err);
     if (status == 0) status = backend_start(&m->be, options, peeked, err);
     mem_free(peeked);
     TRY(status);
     TRY(model_load(&m->model, m->be, dir, overrides.list, overrides.n, err));
     m->dir = strdup(dir);
-    if (m->dir == NULL) return err_set(err, "no memory to open the model %s: free some", dir);
+    if (m->dir == NULL) return mem_refuse(err, strlen(dir), dir);
     model_name(m->model, dir, m->name, sizeof m->name);
     return info_fill(m, err);
 }
@@ -177,7 +177,8 @@ int ttt_model_open(ttt_model **out, const char *dir, const ttt_model_options *op
 {
     *out = NULL;
     Err err;
-    ttt_model *m = mem_alloc(sizeof *m);
+    ttt_model *m = mem_try(sizeof *m, dir, &err);
+    if (m == NULL) return fail(why, &err);
     pthread_mutex_init(&m->computing, NULL);
     if (model_start(m, dir, options, &err) < 0) {
         ttt_model_close(m);
@@ -242,7 +243,8 @@ int ttt_reader_new(ttt_reader **out, ttt_model *m, const ttt_reader_options *opt
 {
     *out = NULL;
     Err err;
-    ttt_reader *r = mem_alloc(sizeof *r);
+    ttt_reader *r = mem_try(sizeof *r, "a reader", &err);
+    if (r == NULL) return fail(why, &err);
     if (reader_start(r, m, options, 0, &err) < 0) {
         ttt_reader_free(r);
         return fail(why, &err);
@@ -263,12 +265,12 @@ void ttt_reader_free(ttt_reader *r)
     mem_free(r);
 }
 
-/* A new list: n of a, then m of b. */
-static ttt_source *sources_join(const ttt_source *a, int n, const ttt_source *b, int m)
+/* A new list: n of a, then m of b. NULL: no memory. */
+static ttt_source *sources_join(const ttt_source *a, int n, const ttt_source *b, int m, Err *err)
 {
-    ttt_source *list = mem_alloc(((size_t)n + (size_t)m + 1) * sizeof *list);
-    for (int i = 0; i < n; i++) list[i] = a[i];
-    for (int i = 0; i < m; i++) list[n + i] = b[i];
+    ttt_source *list = mem_try(((size_t)n + (size_t)m + 1) * sizeof *list, "a list of texts", err);
+    for (int i = 0; list && i < n; i++) list[i] = a[i];
+    for (int i = 0; list && i < m; i++) list[n + i] = b[i];
     return list;
 }
 
@@ -276,17 +278,18 @@ int ttt_reader_clone(ttt_reader **out, const ttt_reader *r, char *why)
 {
     *out = NULL;
     Err err;
-    ttt_reader *copy = mem_alloc(sizeof *copy);
+    ttt_reader *copy = mem_try(sizeof *copy, "a reader", &err);
+    if (copy == NULL) return fail(why, &err);
     copy->m = r->m;
     copy->inner_lr = r->inner_lr;
     int threads = computing_begin(r->m);
     int status = reader_clone(&copy->reader, r->reader, &err);
     computing_end(r->m, threads);
-    if (status < 0) {
+    if (status == 0) copy->sources = sources_join(r->sources, r->n_sources, NULL, 0, &err);
+    if (copy->sources == NULL) {
         ttt_reader_free(copy);
         return fail(why, &err);
     }
-    copy->sources = sources_join(r->sources, r->n_sources, NULL, 0);
     copy->n_sources = r->n_sources;
     *out = copy;
     return 0;
@@ -390,9 +393,9 @@ int ttt_reader_save(ttt_reader *r, const char *path, const ttt_source *sources, 
     TRY(reader_snapshot(r->reader, &snapshot, &r->err));
     header_fill(&header, r, &snapshot);
     int added = n_sources > 0 ? n_sources : 0;
-    header.sources = sources_join(r->sources, r->n_sources, sources, added);
+    header.sources = sources_join(r->sources, r->n_sources, sources, added, &r->err);
     header.n_sources = r->n_sources + added;
-    int status = memory_write(path, &snapshot, &header, &r->err);
+    int status = header.sources ? memory_write(path, &snapshot, &header, &r->err) : -1;
     mem_free(header.sources);
     reader_snapshot_free(&snapshot);
     return status;
@@ -451,7 +454,8 @@ static int reader_open(ttt_reader *r, ttt_model *m, const MemoryFile *file, cons
     computing_end(m, threads);
     memory_snapshot_free(&snapshot);
     if (status < 0) return err_wrap(err, "the memory %s is damaged (use a copy)", path);
-    r->sources = sources_join(file->header.sources, file->header.n_sources, NULL, 0);
+    r->sources = sources_join(file->header.sources, file->header.n_sources, NULL, 0, err);
+    if (r->sources == NULL) return -1;
     r->n_sources = file->header.n_sources;
     return 0;
 }
@@ -463,8 +467,8 @@ int ttt_reader_load(ttt_reader **out, ttt_model *m, const char *path,
     Err err;
     MemoryFile file;
     if (memory_open(&file, path, &err) < 0) return fail(why, &err);
-    ttt_reader *r = mem_alloc(sizeof *r);
-    int status = reader_open(r, m, &file, path, options, &err);
+    ttt_reader *r = mem_try(sizeof *r, "a reader", &err);
+    int status = r ? reader_open(r, m, &file, path, options, &err) : -1;
     memory_close(&file);
     if (status < 0) {
         ttt_reader_free(r);

@@ -8,6 +8,7 @@
 #include "backend/bf16_copy.h" // defines: bf16_copies_free
 #include "backend/machine.h"
 #include "backend/profile.h" // defines: profile_begin, profile_end
+#include "base/mem.h"
 
 static const Machine *machine_of(const char *device, Err *err)
 {
@@ -22,7 +23,7 @@ int backend_open(Backend **out, const BackendOptions *options, Err *err)
     const Machine *machine = machine_of(options->device, err);
     if (!machine) return -1;
     Backend *be = calloc(1, sizeof *be);
-    CHECK(be, "out of memory");
+    mem_need(be, "a backend");
     be->machine = machine;
     be->bf16 = options->bf16;
     if (machine->open(be, options, err) < 0) {

@@ -37,6 +37,7 @@ typedef struct Backend {
     struct WorkBlock *work;         /* CPU: (threads, WORK_SLOTS), see backend_work */
     struct GemmCache *gemm_cache;   /* CPU: bfloat16 products by shape; NULL: not native */
     void *signal_stack;             /* CPU: see signal_stack.h; NULL: the thread had one */
+    size_t refused;                 /* CPU: bytes that could not be had, for backend_wait to tell */
     struct Cuda *cuda;              /* GPU: see cuda.cu */
 } Backend;
 
@@ -51,7 +52,8 @@ void backend_leave(Backend *be, int before);
 /* Whether products in bfloat16 run in float32, for want of instructions for them. */
 bool backend_bf16_emulated(const Backend *be);
 
-/* 64-byte aligned, zeroed; huge blocks on huge pages where the system offers them. */
+/* 64-byte aligned, zeroed; huge blocks on huge pages where the system offers them. NULL when there
+ * is no memory: backend_wait tells it then, and is asked before a CPU is given such an array. */
 real *backend_alloc(Backend *be, size_t n);
 /* As that, but the host may read and write it too, after backend_wait. For tests. */
 real *backend_alloc_shared(Backend *be, size_t n);
@@ -84,8 +86,11 @@ static inline size_t reals_for(size_t bytes)
 }
 
 /* Until all that was started is done. A GPU that fails goes on failing, with NaN for results: the
- * first failure is told here, in one line; on a CPU there is none. */
+ * first failure is told here, in one line. On a CPU, only that memory was not there, once. */
 int backend_wait(Backend *be, Err *err);
+/* Of the host: bytes that the library for products takes beside all arrays, for its code, and for
+ * each thread's packed operands (measured: docs/speed.md). */
+enum { PRODUCTS_CODE = 4 << 20, PRODUCTS_PACKED = 4 << 20 };
 /* Bytes that backend_alloc may still take; 0: not known. */
 size_t backend_memory_left(Backend *be);
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "backend/machine.h"
+#include "base/mem.h"
 
 typedef struct Copy {
     const real *of; /* (n) */
@@ -41,11 +42,11 @@ static Copy *copy_new(Backend *be)
 {
     if (!be->bf16_copies) be->bf16_copies = calloc(1, sizeof *be->bf16_copies);
     struct Bf16Copies *all = be->bf16_copies;
-    CHECK(all, "out of memory");
+    mem_need(all, "a list of rounded weights");
     if (all->n == all->room) {
         all->room = all->room ? 2 * all->room : 8;
         all->copy = realloc(all->copy, (size_t)all->room * sizeof *all->copy);
-        CHECK(all->copy, "out of memory");
+        mem_need(all->copy, "a list of rounded weights");
     }
     return &all->copy[all->n++];
 }
@@ -68,7 +69,7 @@ void bf16_copy_refresh(Backend *be, const real *x, size_t n)
     struct Bf16Copies *all = be->bf16_copies;
     for (int i = 0; all && i < all->n; i++) {
         Copy *c = &all->copy[i];
-        if (x + n <= c->of || x >= c->of + c->n) continue;
+        if (!c->data || x + n <= c->of || x >= c->of + c->n) continue;
         size_t from = x > c->of ? (size_t)(x - c->of) : 0;
         size_t to = x + n < c->of + c->n ? (size_t)(x + n - c->of) : c->n;
         be->machine->round_bf16(be, c->data + from, c->of + from, to - from);

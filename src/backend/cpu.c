@@ -8,13 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include "backend/cores.h"     // defines: cores_usable
 #include "backend/gemm_bf16.h" // defines: gemm_cache_create, gemm_cache_free
 #include "backend/gemm_cpu.h"  // defines: gemm_cpu, round_bf16_cpu
 #include "backend/machine.h"
 #include "backend/signal_stack.h"
-#include "base/mem.h" // defines: mem_available, mem_peak_rss
+#include "base/mem.h" // defines: mem_available, mem_need, mem_peak_rss, mem_refuse
 
 extern const struct Ops ops_portable;
 #ifdef HAVE_ISA_AVX2
@@ -97,15 +98,36 @@ static void keep_freed_memory(void)
     (void)mallopt(M_TRIM_THRESHOLD, 1 << 30);
 }
 
+static size_t products_room(const Backend *be)
+{
+    return PRODUCTS_CODE + (size_t)be->threads * PRODUCTS_PACKED;
+}
+
+/* The libraries for threads and products end the process where there is no memory for them. */
+static int libraries_check(const Backend *be, Err *err)
+{
+    enum { USUAL_STACK = 8 << 20 };
+    struct rlimit stack;
+    bool known = getrlimit(RLIMIT_STACK, &stack) == 0 && stack.rlim_cur != RLIM_INFINITY;
+    size_t stacks = (size_t)(be->threads - 1) * (known ? stack.rlim_cur : USUAL_STACK);
+    size_t wanted = stacks + products_room(be);
+    void *p = mmap(NULL, wanted, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) return mem_refuse(err, wanted, "threads and matrix products");
+    (void)munmap(p, wanted);
+    return 0;
+}
+
 static int cpu_open(Backend *be, const BackendOptions *options, Err *err)
 {
     TRY(choose_isa(be, options->isa, err));
     be->threads = options->threads > 0 ? options->threads : cores_usable();
+    TRY(libraries_check(be, err));
     omp_set_num_threads(be->threads);
     keep_freed_memory();
     signal_stack_open(be);
     be->work = calloc((size_t)be->threads * WORK_SLOTS, sizeof *be->work);
-    CHECK(be->work, "out of memory");
+    mem_need(be->work, "scratch");
+    gemm_cpu_start();
     return 0;
 }
 
@@ -132,14 +154,22 @@ static void *map_huge(size_t bytes)
     return all + head;
 }
 
+/* The system promises more than it has, and kills who takes it. */
+static bool too_much(const Backend *be, size_t bytes)
+{
+    size_t left = mem_available();
+    return left > 0 && bytes + products_room(be) > left;
+}
+
 static void *cpu_alloc(Backend *be, size_t wanted, bool shared)
 {
-    (void)be, (void)shared;
+    (void)shared;
     bool huge;
     size_t bytes = block_bytes(wanted, &huge);
-    void *p = huge ? map_huge(bytes) : aligned_alloc(LINE, bytes);
-    CHECK(p, "out of memory: %zu MB more wanted", bytes >> 20);
-    return huge ? p : memset(p, 0, bytes);
+    void *p = NULL;
+    if (!too_much(be, bytes)) p = huge ? map_huge(bytes) : aligned_alloc(LINE, bytes);
+    if (!p && be->refused == 0) be->refused = bytes;
+    return huge || !p ? p : memset(p, 0, bytes);
 }
 
 static void cpu_free(Backend *be, void *p, size_t size)
@@ -160,6 +190,7 @@ real *backend_work(Backend *be, int thread, WorkSlot slot, size_t n)
     if (n > w->capacity) {
         if (w->data) backend_free(be, w->data, w->capacity);
         w->data = backend_alloc(be, n);
+        mem_need(w->data, "%zu bytes of scratch", n * sizeof(real));
         w->capacity = n;
     }
     return w->data;
@@ -188,8 +219,9 @@ static void cpu_copy(Backend *be, void *to, const void *from, size_t bytes)
 
 static int cpu_wait(Backend *be, Err *err)
 {
-    (void)be, (void)err;
-    return 0;
+    size_t refused = be->refused;
+    be->refused = 0; /* what asks for less may go on */
+    return refused > 0 ? mem_refuse(err, refused, "the model's numbers") : 0;
 }
 
 static size_t cpu_memory_left(Backend *be)

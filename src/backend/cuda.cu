@@ -11,6 +11,7 @@
 #include <string.h>
 
 extern "C" {
+#include "base/mem.h"
 extern const struct Ops ops_cuda;
 }
 
@@ -139,7 +140,7 @@ static void machine_enter(Backend *be)
 static int machine_open(Backend *be, const BackendOptions *options, Err *err)
 {
     be->cuda = (struct Cuda *)calloc(1, sizeof *be->cuda);
-    CHECK(be->cuda, "out of memory");
+    mem_need(be->cuda, "a GPU");
     if (device_open(be, options, err) < 0) {
         machine_close(be);
         (void)cudaGetLastError(); /* what was told here is not the next kernel's error */

@@ -9,6 +9,7 @@
 #include <oneapi/dnnl/dnnl.h>
 
 #include "backend/bf16_copy.h" // defines: bf16_copy_find
+#include "base/mem.h"
 
 typedef struct Shape {
     int ta, tb, M, N, K, ldc, add, threads;
@@ -41,6 +42,7 @@ bool bf16_native(void)
 
 static void check(dnnl_status_t status, const char *what)
 {
+    mem_need(status != dnnl_out_of_memory, "a product in bfloat16 (%s)", what);
     CHECK(status == dnnl_success, "oneDNN: %s failed with status %d", what, (int)status);
 }
 
@@ -48,7 +50,7 @@ struct GemmCache *gemm_cache_create(void)
 {
     if (!bf16_native()) return NULL;
     struct GemmCache *cache = calloc(1, sizeof *cache);
-    CHECK(cache, "out of memory");
+    mem_need(cache, "products in bfloat16");
     check(dnnl_engine_create(&cache->engine, dnnl_cpu, 0), "engine");
     check(dnnl_stream_create(&cache->stream, cache->engine, dnnl_stream_default_flags), "stream");
     return cache;

@@ -1,15 +1,18 @@
 /* Matrix products on the CPU. float: oneDNN where it is built in, else OpenBLAS; double: OpenBLAS.
  * bf16 goes to the CPU's own instructions (gemm_bf16.c); without them both operands are rounded to
  * the nearest bfloat16 and multiplied in float: the same numbers, at float speed. */
-#include <cblas.h>
 #include <omp.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "backend/gemm_bf16.h" // defines: gemm_bf16, bf16_round_bits, bf16_pack
 #include "backend/gemm_cpu.h"
+#include "base/mem.h" // defines: mem_need
 #ifdef HAVE_DNNL
 #include <oneapi/dnnl/dnnl.h>
+#endif
+#ifdef HAVE_OPENBLAS
+#include <cblas.h>
 #endif
 
 /* Below this a product is done before a second thread has woken up. */
@@ -47,6 +50,7 @@ static void multiply(Trans ta, Trans tb, int M, int N, int K, real alpha, const 
 {
     dnnl_status_t status =
         dnnl_sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
+    mem_need(status != dnnl_out_of_memory, "a matrix product (%d, %d, %d)", M, N, K);
     CHECK(status == dnnl_success, "matrix product (%d, %d, %d) failed: %d", M, N, K, (int)status);
 }
 #else
@@ -57,6 +61,13 @@ static void multiply(Trans ta, Trans tb, int M, int N, int K, real alpha, const 
                 K, alpha, A, lda, B, ldb, beta, C, ldc);
 }
 #endif
+
+void gemm_cpu_start(void)
+{
+    enum { N = 16 };
+    real a[N * N] = {0}, c[N * N];
+    multiply(N_, N_, N, N, N, 1, a, N, a, N, 0, c, N);
+}
 
 static void one_product(Backend *be, const Gemm *g)
 {

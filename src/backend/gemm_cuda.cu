@@ -11,6 +11,10 @@
 #include "backend/gemm_plain.cuh"    // defines: cuda_gemm_plain
 #include "backend/operands_cuda.cuh" // defines: Matrices, cuda_operands_round
 
+extern "C" {
+#include "base/mem.h"
+}
+
 enum { CAPACITY = 1024, FULL = 768, ALIGNED = 256, WORKSPACE = 32 << 20 };
 
 #ifdef TTT_FP64
@@ -46,7 +50,7 @@ struct CudaGemm {
 int cuda_gemm_open(CudaGemm **out, Err *err)
 {
     CudaGemm *c = (CudaGemm *)calloc(1, sizeof *c);
-    CHECK(c, "out of memory");
+    mem_need(c, "products on a GPU");
     *out = c;
     cublasStatus_t status = cublasLtCreate(&c->handle);
     if (status != CUBLAS_STATUS_SUCCESS)

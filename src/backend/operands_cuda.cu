@@ -13,6 +13,7 @@
 
 extern "C" {
 #include "backend/bf16_copy.h"
+#include "base/mem.h"
 }
 
 enum { MOST_OPERANDS = 48, MOST_BLOCKS = 32, ALIGNED = 256, THREADS = 256 };
@@ -40,7 +41,7 @@ struct CudaOperands {
 CudaOperands *cuda_operands_open(void)
 {
     CudaOperands *o = (CudaOperands *)calloc(1, sizeof *o);
-    CHECK(o, "out of memory");
+    mem_need(o, "operands on a GPU");
     return o;
 }
 

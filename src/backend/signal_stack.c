@@ -5,6 +5,8 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include "base/mem.h"
+
 /* The registers alone take 11 KiB on some CPUs. */
 enum { STACK = 1 << 16 };
 
@@ -22,7 +24,7 @@ void signal_stack_open(Backend *be)
     if (sigaltstack(NULL, &old) != 0 || !(old.ss_flags & SS_DISABLE))
         return; /* the program's own */
     be->signal_stack = malloc(STACK);
-    CHECK(be->signal_stack, "out of memory");
+    mem_need(be->signal_stack, "a stack for signals");
     stack_t stack = {.ss_sp = be->signal_stack, .ss_size = STACK};
     CHECK(sigaltstack(&stack, NULL) == 0, "no stack for signals");
 }

@@ -17,6 +17,10 @@ int err_wrap(Err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)))
 /* As err_set with ": " and the text of the current errno at the end. */
 int err_errno(Err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* Control characters become '?': what comes from a file's name neither breaks a line nor commands a
+ * terminal. Returns text. */
+char *line_keep(char *text);
+
 void check_failed(const char *file, int line, const char *fmt, ...)
     __attribute__((noreturn, format(printf, 3, 4)));
 

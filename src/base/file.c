@@ -32,6 +32,8 @@ static const char *next_step(int code)
         return "it is a folder: name a file";
     case ENAMETOOLONG:
         return "use a shorter path";
+    case ENOMEM:
+        return "end other programs or raise the limit (ulimit -v)";
     case EMFILE:
     case ENFILE:
         return "raise the limit of open files (ulimit -n)";
@@ -42,8 +44,10 @@ static const char *next_step(int code)
 
 int file_error(Err *err, const char *action, const char *path)
 {
+    enum { SHOWN = 1000 }; /* the reason must fit behind it */
     int code = errno;
-    return err_set(err, "cannot %s %s: %s; %s", action, path, strerror(code), next_step(code));
+    return err_set(err, "cannot %s %.*s%s: %s; %s", action, SHOWN, path,
+                   strlen(path) > SHOWN ? "..." : "", strerror(code), next_step(code));
 }
 
 bool file_exists(const char *path)
@@ -138,6 +142,19 @@ static int atomic_fail(AtomicFile *file, const char *action, Err *err)
     file_error(err, action, file->path);
     atomic_abort(file);
     return -1;
+}
+
+int atomic_patch(AtomicFile *file, size_t at, const void *data, size_t size, Err *err)
+{
+    CHECK(file->fd >= 0, "write to %s after it was committed or aborted", file->path);
+    const char *from = data;
+    for (size_t done = 0; done < size;) {
+        ssize_t n = pwrite(file->fd, from + done, size - done, (off_t)(at + done));
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return atomic_fail(file, "write", err);
+        done += (size_t)n;
+    }
+    return 0;
 }
 
 int atomic_write(AtomicFile *file, const void *data, size_t size, Err *err)

@@ -23,6 +23,8 @@ typedef struct AtomicFile {
 /* Refuses folders, devices and pipes. A symbolic link is followed: the file it names is replaced.*/
 int atomic_open(AtomicFile *file, const char *path, Err *err);
 int atomic_write(AtomicFile *file, const void *data, size_t size, Err *err);
+/* Writes over bytes that were written before. */
+int atomic_patch(AtomicFile *file, size_t at, const void *data, size_t size, Err *err);
 /* Syncs, renames over PATH and syncs the folder. */
 int atomic_commit(AtomicFile *file, Err *err);
 void atomic_abort(AtomicFile *file);

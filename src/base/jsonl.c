@@ -50,7 +50,7 @@ int jsonl_open(JsonLog **out, const char *path, Err *err)
     if (fd < 0) return file_error(err, "append to", path);
     JsonLog *log = malloc(sizeof *log);
     char *copy = strdup(path);
-    CHECK(log && copy, "out of memory for the log %s", path);
+    mem_need(log && copy, "the log %s", path);
     *log = (JsonLog){.fd = fd, .path = copy};
     if (close_last_line(log, err) < 0) {
         jsonl_close(log);

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/err.h" // defines: line_keep
+
 void log_info(const char *fmt, ...)
 {
     char text[4096]; /* one write a line: lines of several processes do not mix */
@@ -12,5 +14,6 @@ void log_info(const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
+    line_keep(text);
     fprintf(stderr, "%s%s\n", isatty(STDERR_FILENO) ? "\r\033[K" : "", text);
 }

@@ -1,14 +1,15 @@
 /* Aligned allocation; memory in use and to be had, read from /proc and the cgroup files. */
 #include "base/mem.h"
 
-#include "base/err.h"
 #include <limits.h>
+#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 #ifdef MEM_GUARDED
 #include <sanitizer/asan_interface.h>
 #endif
@@ -33,19 +34,30 @@ void mem_open(void *begin, size_t n)
 #endif
 }
 
-void *mem_alloc(size_t n)
+static void *take(size_t n)
 {
     CHECK(n <= PTRDIFF_MAX - MARGIN, "a request for %zu bytes of memory is absurd", n);
     /* calloc, not aligned_alloc and memset: large blocks are zero pages that cost nothing yet. */
     char *raw = calloc(1, n + MARGIN);
-    CHECK(raw,
-          "out of memory: %zu bytes wanted, %zu bytes available; use a smaller model, batch or "
-          "chunk",
-          n, mem_available());
+    if (!raw) return NULL;
     uintptr_t at = ((uintptr_t)raw + MARGIN - 1) / ALIGNMENT * ALIGNMENT;
     char *p = raw + (at - (uintptr_t)raw);
     memcpy(p - sizeof raw, &raw, sizeof raw);
     mem_close(p + n, (size_t)(raw + MARGIN - p)); /* would hide an overrun of up to MARGIN bytes */
+    return p;
+}
+
+void *mem_try(size_t n, const char *what, Err *err)
+{
+    void *p = take(n);
+    if (!p) mem_refuse(err, n, what);
+    return p;
+}
+
+void *mem_alloc(size_t n)
+{
+    void *p = take(n);
+    mem_need(p, "%zu bytes more", n);
     return p;
 }
 
@@ -55,6 +67,39 @@ void mem_free(void *p)
     if (!p) return;
     memcpy(&raw, (char *)p - sizeof raw, sizeof raw);
     free(raw);
+}
+
+static double megabytes(size_t bytes)
+{
+    return (double)bytes / 1e6;
+}
+
+static const char next_step[] =
+    "end other programs, raise the limit (ulimit -v), or choose less: a smaller model, batch, "
+    "sequence or file";
+
+int mem_refuse(Err *err, size_t wanted, const char *what)
+{
+    return err_set(err, "no memory for %s: %.1f MB wanted, %.1f MB free; %s", what,
+                   megabytes(wanted), megabytes(mem_available()), next_step);
+}
+
+void mem_need(bool there, const char *what, ...)
+{
+    char line[1024]; /* not stdio's: it may have no buffer yet */
+    va_list args;
+    if (there) return;
+    va_start(args, what);
+    int used = snprintf(line, sizeof line, "ttt: no memory for ");
+    used += vsnprintf(line + used, sizeof line / 2, what, args);
+    va_end(args);
+    if (used > (int)sizeof line / 2) used = (int)sizeof line / 2;
+    line[used] = '\0';
+    line_keep(line); /* of a file's name */
+    used += snprintf(line + used, sizeof line - (size_t)used, ": %.1f MB free; %s\n",
+                     megabytes(mem_available()), next_step);
+    ssize_t done = write(STDERR_FILENO, line, (size_t)used);
+    _exit(done < 0 ? 2 : 1);
 }
 
 /* Finds "KEY   number" in a file of such lines; false when there is none. */
@@ -136,11 +181,23 @@ static size_t cgroup_left(void)
     return left;
 }
 
+/* Of a limit to this process's address space; SIZE_MAX: there is none. */
+static size_t ulimit_left(void)
+{
+    size_t kib;
+    struct rlimit space;
+    if (getrlimit(RLIMIT_AS, &space) != 0 || space.rlim_cur == RLIM_INFINITY) return SIZE_MAX;
+    if (!read_keyed("/proc/self/status", "VmSize:", &kib)) return SIZE_MAX;
+    return kib * 1024 < space.rlim_cur ? space.rlim_cur - kib * 1024 : 0;
+}
+
 size_t mem_available(void)
 {
-    size_t kib = 0, limit = cgroup_left();
-    if (!read_keyed("/proc/meminfo", "MemAvailable:", &kib)) return limit == SIZE_MAX ? 0 : limit;
-    return kib * 1024 < limit ? kib * 1024 : limit;
+    size_t kib, left = cgroup_left(), space = ulimit_left();
+    if (space < left) left = space;
+    if (read_keyed("/proc/meminfo", "MemAvailable:", &kib) && kib * 1024 < left) left = kib * 1024;
+    if (left == SIZE_MAX) return 0;
+    return left > 0 ? left : 1;
 }
 
 double time_now(void)

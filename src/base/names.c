@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/err.h" // defines: line_keep
+
 enum { MAX_LENGTH = 127 };
 
 bool text_starts(const char *text, const char *start)
@@ -76,12 +78,9 @@ const char *name_show(char out[NAME_SHOWN_MAX], const char *name)
     size_t length = strlen(name), kept = length < NAME_SHOWN_MAX ? length : NAME_SHOWN_MAX - 4;
     /* A cut must not fall inside a UTF-8 character: 10xxxxxx continues one. */
     while (kept < length && kept > 0 && ((unsigned char)name[kept] & 0xc0) == 0x80) kept--;
-    for (size_t i = 0; i < kept; i++) {
-        unsigned char c = (unsigned char)name[i];
-        out[i] = c < ' ' || c == 0x7f ? '?' : name[i];
-    }
+    memcpy(out, name, kept);
     strcpy(out + kept, kept < length ? "..." : "");
-    return out;
+    return line_keep(out);
 }
 
 enum { LIST_SHOWN = 12 };

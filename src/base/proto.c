@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/mem.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "numbers are written as they lie");
 
@@ -27,7 +28,7 @@ static void put(Proto *p, const void *data, size_t size)
     if (size > p->capacity - p->size) {
         size_t capacity = 2 * p->capacity + size + 64;
         unsigned char *larger = realloc(p->data, capacity);
-        CHECK(larger, "out of memory for a message of %zu bytes", capacity);
+        mem_need(larger, "a message of %zu bytes", capacity);
         p->data = larger;
         p->capacity = capacity;
     }

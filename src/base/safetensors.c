@@ -13,7 +13,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/crc32c.h"
 #include "base/file.h"
+#include "base/mem.h"
 #include "base/names.h"
 
 /* The format's own limit; a longer header is a foreign file. */
@@ -114,6 +116,29 @@ static int load_header(StFile *file, const char *path, Err *err)
     return 0;
 }
 
+/* The digits count as zeros. A key cannot be found inside a text: its quotes would be escaped. */
+static int check_sum(const StFile *file, const char *path, Err *err)
+{
+    char key[32], found[16];
+    const char *stored = json_string_value(json_object_get(file->meta, st_checksum.key));
+    size_t header = (size_t)(file->data - file->map), digits = strlen(st_checksum.value);
+    if (!stored) return 0;
+    snprintf(key, sizeof key, "\"%s\":\"", st_checksum.key);
+    const unsigned char *at = memmem(file->map, header, key, strlen(key));
+    if (!at || strlen(stored) != digits) return bad_file(path, err, "its checksum is none");
+    at += strlen(key);
+    uint32_t crc = crc32c(file->map, (size_t)(at - file->map));
+    crc = crc32c_more(crc, st_checksum.value, digits);
+    at += digits;
+    crc = crc32c_more(crc, at, file->map_size - (size_t)(at - file->map));
+    snprintf(found, sizeof found, "%08x", crc);
+    if (strcmp(found, stored) == 0) return 0;
+    return err_set(err,
+                   "%s: its bytes are not those that were written (checksum %s, not %s): the "
+                   "file is damaged; use a copy, or make it again",
+                   path, found, stored);
+}
+
 static int check_meta(const char *path, json_t *meta, Err *err)
 {
     char shown[NAME_SHOWN_MAX];
@@ -200,7 +225,7 @@ static int parse_entries(StFile *file, const char *path, Err *err)
     size_t n = json_object_size(header);
     file->entries = calloc(n + 1, sizeof *file->entries);
     file->by_name = calloc(n + 1, sizeof *file->by_name);
-    CHECK(file->entries && file->by_name, "out of memory for %zu tensors", n);
+    mem_need(file->entries && file->by_name, "%zu tensors", n);
     for (void *at = json_object_iter(header); at; at = json_object_iter_next(header, at)) {
         const char *key = json_object_iter_key(at);
         json_t *value = json_object_iter_value(at);
@@ -256,6 +281,7 @@ static int load(StFile *file, const char *path, Err *err)
     TRY(parse_entries(file, path, err));
     qsort(file->entries, (size_t)file->n, sizeof *file->entries, compare_begin);
     TRY(check_tiling(file, path, err));
+    TRY(check_sum(file, path, err));
     for (int i = 0; i < file->n; i++) file->by_name[i] = &file->entries[i].tensor;
     qsort(file->by_name, (size_t)file->n, sizeof *file->by_name, compare_name);
     return 0;
@@ -264,7 +290,7 @@ static int load(StFile *file, const char *path, Err *err)
 int st_open(StFile **out, const char *path, Err *err)
 {
     StFile *file = calloc(1, sizeof *file);
-    CHECK(file, "out of memory for %s", path);
+    mem_need(file, "%s", path);
     if (load(file, path, err) < 0) {
         st_close(file);
         return -1;

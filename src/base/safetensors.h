@@ -39,6 +39,10 @@ typedef struct StMeta {
     const char *key, *value; /* the header's __metadata__ entries */
 } StMeta;
 
+/* As one of a file's entries: the file gets a checksum over all its bytes, which st_open compares.
+ * For files that nobody else rewrites: other programs keep entries, whatever they do to tensors. */
+extern const StMeta st_checksum;
+
 typedef struct StFile StFile;
 
 size_t st_type_size(StType type);
@@ -46,7 +50,8 @@ const char *st_type_name(StType type); /* "F32" */
 /* "(4, 32, 48)" into out, cut to its size. */
 void st_shape_text(char *out, size_t size, int n_dims, const int64_t *shape);
 
-/* Every length, offset, shape and type is checked against the file before anything is returned. */
+/* Every length, offset, shape and type is checked against the file before anything is returned, and
+ * the checksum where there is one. */
 int st_open(StFile **out, const char *path, Err *err);
 void st_close(StFile *file); /* NULL is fine */
 int st_count(const StFile *file);

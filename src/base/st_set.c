@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/mem.h"
 #include "base/names.h"
 
 enum { INDEX_MAX = 1 << 26, MAX_FILES = 4096 };
@@ -34,7 +35,7 @@ static int bad_index(const char *path, Err *err, const char *what, const char *n
 static int file_add(StSet *set, const char *path, Err *err)
 {
     char *copy = strdup(path);
-    CHECK(copy, "out of memory");
+    mem_need(copy, "a list of files");
     set->paths[set->n_files] = copy;
     if (st_open(&set->files[set->n_files], path, err) < 0) {
         free(copy);
@@ -54,7 +55,7 @@ static void places_fill(StSet *set)
     int n = 0;
     for (int f = 0; f < set->n_files; f++) n += st_count(set->files[f]);
     set->places = calloc((size_t)n + 1, sizeof *set->places);
-    CHECK(set->places, "out of memory for %d tensors", n);
+    mem_need(set->places, "%d tensors", n);
     for (int f = 0; f < set->n_files; f++)
         for (int i = 0; i < st_count(set->files[f]); i++)
             set->places[set->n++] = (Place){st_at(set->files[f], i), f};
@@ -155,7 +156,7 @@ static int set_load(StSet *set, const char *path, Err *err)
 int st_set_open(StSet **out, const char *path, Err *err)
 {
     StSet *set = calloc(1, sizeof *set);
-    CHECK(set, "out of memory for %s", path);
+    mem_need(set, "%s", path);
     if (set_load(set, path, err) < 0) {
         st_set_close(set);
         return -1;

@@ -1,11 +1,16 @@
 /* Writing safetensors: the header from the tensors in the order given, then their bytes. */
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crc32c.h"
 #include "base/file.h"
+#include "base/mem.h"
 #include "base/names.h"
 #include "base/safetensors.h"
+
+const StMeta st_checksum = {"crc32c", "00000000"};
 
 static size_t tensor_size(const StTensor *t)
 {
@@ -75,7 +80,7 @@ static char *header_bytes(const json_t *header, size_t *size, const char *path, 
 {
     enum { LENGTH_SIZE = 8, MAX_HEADER = 100000000 };
     char *text = json_dumps(header, JSON_COMPACT);
-    CHECK(text, "out of memory for the header of %s", path);
+    mem_need(text, "the header of %s", path);
     size_t used = strlen(text), padded = (used + 7) / 8 * 8;
     if (padded > MAX_HEADER) {
         err_set(err,
@@ -86,7 +91,7 @@ static char *header_bytes(const json_t *header, size_t *size, const char *path, 
         return NULL;
     }
     char *bytes = malloc(LENGTH_SIZE + padded);
-    CHECK(bytes, "out of memory for the header of %s", path);
+    mem_need(bytes, "the header of %s", path);
     for (int i = 0; i < LENGTH_SIZE; i++) bytes[i] = (char)(padded >> (8 * i) & 0xff);
     memcpy(bytes + LENGTH_SIZE, text, used);
     memset(bytes + LENGTH_SIZE + used, ' ', padded - used);
@@ -95,10 +100,18 @@ static char *header_bytes(const json_t *header, size_t *size, const char *path, 
     return bytes;
 }
 
-/* Writes what fill gives for tensor i; on failure the temporary file is gone. */
-static int write_filled(AtomicFile *file, const StTensor *t, int i, const Source *from, Err *err)
+static int write_bytes(AtomicFile *file, const void *bytes, size_t size, uint32_t *sum, Err *err)
+{
+    *sum = crc32c_more(*sum, bytes, size);
+    return atomic_write(file, bytes, size, err);
+}
+
+/* What fill gives for tensor i, or what it brings; on failure the temporary file is gone. */
+static int write_tensor(AtomicFile *file, const StTensor *t, int i, const Source *from,
+                        uint32_t *sum, Err *err)
 {
     size_t size = tensor_size(t);
+    if (!from->fill) return write_bytes(file, t->data, size, sum, err);
     void *bytes = malloc(size ? size : 1);
     int status = bytes ? from->fill(from->context, i, bytes, err)
                        : err_set(err, "cannot write %s: no memory for the %zu bytes of '%s'",
@@ -106,24 +119,33 @@ static int write_filled(AtomicFile *file, const StTensor *t, int i, const Source
     if (status < 0)
         atomic_abort(file);
     else
-        status = atomic_write(file, bytes, size, err);
+        status = write_bytes(file, bytes, size, sum, err);
     free(bytes);
     return status < 0 ? -1 : 0;
+}
+
+/* Puts the checksum in the place of its zeros; a file without that entry has none. */
+static int write_sum(AtomicFile *file, const char *header, size_t header_size, uint32_t sum,
+                     Err *err)
+{
+    char entry[64], digits[16];
+    snprintf(entry, sizeof entry, "\"%s\":\"%s\"", st_checksum.key, st_checksum.value);
+    snprintf(digits, sizeof digits, "%08x", sum);
+    const char *at = memmem(header, header_size, entry, strlen(entry));
+    if (!at) return 0;
+    at += strlen(entry) - strlen(digits) - 1;
+    return atomic_patch(file, (size_t)(at - header), digits, strlen(digits), err);
 }
 
 static int write_file(const char *path, const char *header, size_t header_size,
                       const StTensor *tensors, int n, const Source *from, Err *err)
 {
     AtomicFile file;
+    uint32_t sum = crc32c(header, header_size);
     TRY(atomic_open(&file, path, err));
     TRY(atomic_write(&file, header, header_size, err));
-    for (int i = 0; i < n; i++) {
-        const StTensor *t = &tensors[i];
-        if (from->fill)
-            TRY(write_filled(&file, t, i, from, err));
-        else
-            TRY(atomic_write(&file, t->data, tensor_size(t), err));
-    }
+    for (int i = 0; i < n; i++) TRY(write_tensor(&file, &tensors[i], i, from, &sum, err));
+    TRY(write_sum(&file, header, header_size, sum, err));
     return atomic_commit(&file, err);
 }
 

@@ -56,8 +56,15 @@ typedef struct ReadOptions {
     int n_files;
 } ReadOptions;
 
+/* A file as it was last seen; zero where there was none. */
+typedef struct Seen {
+    ino_t number;
+    struct timespec written;
+} Seen;
+
 typedef struct Reading {
     const ReadOptions *o;
+    Seen memory;
     Session s;
     ttt_reader_info before;
     TextRead *texts; /* (n_texts of o->n_files) */
@@ -77,14 +84,50 @@ typedef struct Reading {
 /* --- saving -------------------------------------------------------------------------------------
  */
 
-static int memory_save(Reading *r, Err *err)
+static Seen file_seen(const char *path)
 {
-    if (r->o->memory == NULL) return 0;
+    struct stat info;
+    if (path == NULL || stat(path, &info) != 0) return (Seen){0};
+    return (Seen){info.st_ino, info.st_mtim};
+}
+
+/* Whether another process has written the memory: what that one learned is not ours to replace. */
+static bool memory_is_foreign(const Reading *r)
+{
+    Seen now = file_seen(r->o->memory), before = r->memory;
+    return now.number != 0 &&
+           (now.number != before.number || now.written.tv_sec != before.written.tv_sec ||
+            now.written.tv_nsec != before.written.tv_nsec);
+}
+
+static int memory_write_to(Reading *r, const char *path, Err *err)
+{
     ttt_source *list = mem_alloc(((size_t)r->n_texts + 1) * sizeof *list);
     for (int i = 0; i < r->n_texts; i++) list[i] = r->texts[i].source;
-    int status = ttt_reader_save(r->s.reader, r->o->memory, list, r->n_texts);
+    int status = ttt_reader_save(r->s.reader, path, list, r->n_texts);
     mem_free(list);
     if (status < 0) return err_set(err, "%s", ttt_error(r->s.reader));
+    return 0;
+}
+
+static int memory_save(Reading *r, Err *err)
+{
+    char aside[PATH_MAX], number[32];
+    const char *path = r->o->memory;
+    if (path == NULL) return 0;
+    if (memory_is_foreign(r)) {
+        snprintf(number, sizeof number, ".%ld", (long)getpid());
+        TRY(path_join(aside, sizeof aside - sizeof number, "", path, err));
+        strcat(aside, number);
+        TRY(memory_write_to(r, aside, err));
+        return err_set(
+            err,
+            "another process has written %s meanwhile: it is left as it is, and what was "
+            "learned here is in %s: keep the one you want",
+            path, aside);
+    }
+    TRY(memory_write_to(r, path, err));
+    r->memory = file_seen(path);
     return 0;
 }
 
@@ -312,6 +355,7 @@ static int reading_open(Reading *r, ReadOptions *o, uint64_t *total, Err *err)
 {
     TRY(inputs_check(o, total, err));
     TRY(memory_choose(o, err));
+    r->memory = file_seen(o->memory);
     TRY(session_open(&r->s, &o->session, err));
     r->o = o;
     ttt_reader_describe(r->s.reader, &r->before);

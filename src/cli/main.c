@@ -1,5 +1,6 @@
 /* The program `ttt`: finds the command in one table and runs it. Everything else is in cmd_*.c. */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <locale.h>
 #include <signal.h>
@@ -8,9 +9,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/mem.h" // defines: mem_available, mem_refuse
 #include "base/names.h"
 #include "base/real.h"
 #include "cli/command.h"
+#include "cli/mapped_fault.h"
 #include "cli/output.h"
 
 static const char version[] = "0.1.0";
@@ -109,9 +112,33 @@ static int run_fp64(char **argv)
     return EXIT_FAULT;
 }
 
+/* Where standard input, output or error is closed, the next file that is opened would take its
+ * number, and be written what was meant for people. Reading or writing them fails as before. */
+static void standard_files_hold(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            (void)open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
+/* Libraries that parse and print have no line of their own for want of memory. */
+static int memory_check(void)
+{
+    enum { LEAST = 8 << 20 };
+    Err err;
+    size_t left = mem_available();
+    if (left == 0 || left >= LEAST) return 0;
+    mem_refuse(&err, LEAST, "the program");
+    fprintf(stderr, "ttt: %s\n", err.text);
+    return -1;
+}
+
 int main(int argc, char **argv)
 {
+    standard_files_hold();
     settle_threads(argv);
+    if (memory_check() < 0) return EXIT_FAULT;
+    mapped_fault_watch();
     signal(SIGXFSZ, SIG_IGN); /* a file-size limit is then a failing write: one line, cleaned up */
     setlocale(LC_ALL, "");
     setlocale(LC_NUMERIC, "C"); /* numbers in files and options have a point everywhere */

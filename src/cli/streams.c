@@ -59,7 +59,7 @@ void stream_begin(Streams *all, int i, ttt_reader *reader, const SamplerOptions 
     t->seed = seed;
     sampler_init(&t->sampler, sampler, (int32_t)all->s->info.vocab_size, (uint64_t)seed);
     t->to = live ? stdout : open_memstream(&t->text, &t->size);
-    CHECK(t->to != NULL, "no memory for the text");
+    mem_need(t->to != NULL, "the text");
     text_out_init(&t->out, t->to, stops);
     sha256_init(&t->sha);
 }

@@ -8,6 +8,8 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/mem.h"
+#include "base/names.h"
 #include "cli/hydra_keep.h"
 #include "cli/slurm_launch.h"
 #include "cli/submitted.h"
@@ -264,7 +266,7 @@ static int ask(TrainJobs *jobs, HyConfig *h, const HyOptions *o, Err *err)
     if (hydra_flags_show(&jobs->hydra)) return hydra_show(h, &jobs->hydra, err);
     if (!jobs->hydra.multirun) return run_single(jobs, h, err);
     Sweeping *s = calloc(1, sizeof *s);
-    CHECK(s, "out of memory for a sweep");
+    mem_need(s, "a sweep");
     s->jobs = jobs;
     s->options = *o;
     s->master = h;

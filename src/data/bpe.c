@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
+
 enum { SHORT = 48 }; /* bytes; measured: the heap is faster above */
 
 int32_t *ids_more(Ids *ids, size_t n)
@@ -12,7 +14,7 @@ int32_t *ids_more(Ids *ids, size_t n)
     if (ids->room - ids->n < n) {
         size_t room = 2 * ids->room > ids->n + n ? 2 * ids->room : ids->n + n + 1024;
         int32_t *v = realloc(ids->v, room * sizeof *v);
-        CHECK(v != NULL, "no memory for %zu token ids", room);
+        mem_need(v != NULL, "%zu token ids", room);
         ids->v = v;
         ids->room = room;
     }
@@ -133,7 +135,7 @@ static void work_grow(BpeWork *w, size_t n)
     w->heap = malloc(3 * n * sizeof *w->heap); /* two new pairs for each merge, at most */
     w->rank = malloc(n * sizeof *w->rank);
     w->id = malloc(3 * n * sizeof *w->id);
-    CHECK(w->heap && w->rank && w->id, "no memory to encode a piece of %zu bytes", n);
+    mem_need(w->heap && w->rank && w->id, "a piece of %zu bytes", n);
     w->next = w->id + n;
     w->previous = w->next + n;
     w->room = n;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/file.h"
+#include "base/mem.h"
 #include "base/progress.h"
 #include "data/bpe_words.h"
 #include "data/hf_write.h"
@@ -113,7 +114,7 @@ static void pairs_grow(Trainer *t)
 {
     size_t mask = t->mask ? 2 * t->mask + 1 : ((size_t)1 << 16) - 1;
     PairCount *pairs = malloc((mask + 1) * sizeof *pairs);
-    CHECK(pairs != NULL, "no memory for %zu pairs of tokens", mask);
+    mem_need(pairs != NULL, "%zu pairs of tokens", mask);
     for (size_t i = 0; i <= mask; i++) pairs[i] = (PairCount){.left = -1};
     for (size_t i = 0; t->mask && i <= t->mask; i++)
         if (t->pairs[i].left >= 0)
@@ -140,7 +141,7 @@ static void pair_in_word(PairCount *p, uint32_t word)
     if (p->n == p->room) {
         p->room = p->room ? 2 * p->room : 4;
         p->word = realloc(p->word, p->room * sizeof *p->word);
-        CHECK(p->word != NULL, "no memory for the places of a pair");
+        mem_need(p->word != NULL, "the places of a pair");
     }
     p->word[p->n++] = word;
 }
@@ -161,7 +162,7 @@ static void candidate_push(Trainer *t, const PairCount *p)
     if (t->n_heap == t->heap_room) {
         t->heap_room = t->heap_room ? 2 * t->heap_room : 1 << 16;
         t->heap = realloc(t->heap, t->heap_room * sizeof *t->heap);
-        CHECK(t->heap != NULL, "no memory for the pairs of tokens");
+        mem_need(t->heap != NULL, "the pairs of tokens");
     }
     Candidate new = {p->count, p->left, p->right};
     size_t at = t->n_heap++;
@@ -220,7 +221,7 @@ static void pair_gain(Trainer *t, int32_t left, int32_t right, uint32_t w, uint3
     if (t->n_gained == t->gained_room) {
         t->gained_room = t->gained_room ? 2 * t->gained_room : 1024;
         t->gained = realloc(t->gained, t->gained_room * sizeof *t->gained);
-        CHECK(t->gained != NULL, "no memory for the pairs of tokens");
+        mem_need(t->gained != NULL, "the pairs of tokens");
     }
     t->gained[t->n_gained][0] = left;
     t->gained[t->n_gained++][1] = right;

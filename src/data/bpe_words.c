@@ -4,13 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "data/bpe.h"
 
 static void slots_grow(WordList *w)
 {
     size_t mask = w->mask ? 2 * w->mask + 1 : ((size_t)1 << 16) - 1;
     uint32_t *slot = calloc(mask + 1, sizeof *slot);
-    CHECK(slot != NULL, "no memory for %zu pieces of text", mask);
+    mem_need(slot != NULL, "%zu pieces of text", mask);
     for (size_t i = 0; i < w->n; i++) {
         size_t at = w->word[i].hash & mask;
         while (slot[at]) at = (at + 1) & mask;
@@ -26,12 +27,12 @@ static void word_add(WordList *w, const unsigned char *piece, size_t n, uint32_t
     if (w->n == w->room) {
         w->room = w->room ? 2 * w->room : 1 << 14;
         w->word = realloc(w->word, w->room * sizeof *w->word);
-        CHECK(w->word != NULL && w->n < UINT32_MAX - 1, "no memory for %zu pieces", w->room);
+        mem_need(w->word != NULL && w->n < UINT32_MAX - 1, "%zu pieces", w->room);
     }
     if (w->bytes_room - w->n_bytes < n) {
         w->bytes_room = 2 * w->bytes_room + n + (1 << 16);
         w->bytes = realloc(w->bytes, w->bytes_room);
-        CHECK(w->bytes != NULL, "no memory for %zu bytes of pieces", w->bytes_room);
+        mem_need(w->bytes != NULL, "%zu bytes of pieces", w->bytes_room);
     }
     memcpy(w->bytes + w->n_bytes, piece, n);
     w->word[w->n++] = (Word){.count = 1, .at = w->n_bytes, .n = (uint32_t)n, .hash = hash};
@@ -62,7 +63,7 @@ void words_start(WordList *w)
     w->slot = NULL;
     w->mask = 0;
     w->ids = malloc((w->n_bytes + 1) * sizeof *w->ids);
-    CHECK(w->ids != NULL, "no memory for %zu ids", w->n_bytes);
+    mem_need(w->ids != NULL, "%zu ids", w->n_bytes);
     for (size_t i = 0; i < w->n_bytes; i++) w->ids[i] = w->bytes[i];
 }
 

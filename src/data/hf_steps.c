@@ -2,6 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
+#include "base/names.h"
 #include "data/hf_parts.h"
 
 enum { MAX_DEPTH = 8 };
@@ -89,7 +91,7 @@ static int behavior_read(const json_t *part, SplitStep *step, const char *file, 
 static char *quote(const char *text, size_t n, size_t *size)
 {
     char *out = malloc(2 * n + 1);
-    CHECK(out != NULL, "no memory for a pattern");
+    mem_need(out != NULL, "a pattern");
     *size = 0;
     for (size_t i = 0; i < n; i++) {
         bool plain = (text[i] | 0x20) >= 'a' && (text[i] | 0x20) <= 'z';

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/jsonl.h"
+#include "base/mem.h"
 #include "base/utf8.h"
 #include "data/bpe.h"
 #include "data/token_model.h"
@@ -20,7 +21,7 @@ static void *grown(void *old, size_t *room, size_t needed, size_t size)
     if (*room >= needed) return old;
     *room = 2 * *room > needed ? 2 * *room : needed + 1024;
     void *new = realloc(old, *room * size);
-    CHECK(new != NULL, "no memory for a vocabulary");
+    mem_need(new != NULL, "a vocabulary");
     return new;
 }
 
@@ -36,7 +37,7 @@ static void slots_grow(HfVocabulary *v)
     v->mask = v->mask ? 2 * v->mask + 1 : 4095;
     free(v->slot);
     v->slot = calloc(v->mask + 1, sizeof *v->slot);
-    CHECK(v->slot != NULL, "no memory for a vocabulary");
+    mem_need(v->slot != NULL, "a vocabulary");
     for (int32_t id = 0; id < v->n; id++) slot_fill(v, id);
 }
 
@@ -173,6 +174,6 @@ int hf_write(const HfVocabulary *v, const char *regex, const char *path, Err *er
         0, "trim_offsets", 1, "use_regex", 0, "model", "type", "BPE", "dropout", "unk_token",
         "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", 0, "byte_fallback", 0,
         "ignore_merges", 0, "vocab", vocab_json(v), "merges", merges_json(v));
-    CHECK(root != NULL, "no memory for %s", path);
+    mem_need(root != NULL, "%s", path);
     return json_write_atomic(path, root, JSON_INDENT(1), err);
 }

@@ -61,7 +61,7 @@ static void codes_add(Codes *c, uint32_t code)
     if (c->n == c->room) {
         c->room = c->room ? 2 * c->room : 256;
         uint32_t *more = realloc(c->v, c->room * sizeof *more);
-        CHECK(more != NULL, "no memory to normalize a text");
+        mem_need(more != NULL, "a normalized text");
         c->v = more;
     }
     c->v[c->n++] = code;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "base/utf8.h"
 #include "data/unicode.h"
 
@@ -31,7 +32,7 @@ static void span_add(StepWork *s, size_t from, size_t to, bool match)
     if (s->n == s->room) {
         s->room = s->room ? 2 * s->room : 64;
         Span *more = realloc(s->span, s->room * sizeof *more);
-        CHECK(more != NULL, "no memory to split a text");
+        mem_need(more != NULL, "a text");
         s->span = more;
     }
     s->span[s->n++] = (Span){from, to, match};
@@ -202,7 +203,7 @@ static int with_space(PieceWork *w, int step, const unsigned char *text, size_t 
         free(s->text);
         s->text_room = 2 * (n + 1);
         s->text = malloc(s->text_room);
-        CHECK(s->text != NULL, "no memory to split a text");
+        mem_need(s->text != NULL, "a text");
     }
     s->text[0] = ' ';
     if (n > 0) memcpy(s->text + 1, text, n);

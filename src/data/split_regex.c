@@ -37,7 +37,7 @@ static void text_add(Text *t, const char *s, size_t n)
     if (t->room - t->n < n + 1) {
         t->room = 2 * t->room + n + 1;
         t->s = realloc(t->s, t->room);
-        CHECK(t->s != NULL, "no memory for a regular expression");
+        mem_need(t->s != NULL, "a regular expression");
     }
     memcpy(t->s + t->n, s, n);
     t->n += n;
@@ -184,7 +184,7 @@ RegexMatcher *regex_matcher_new(const SplitRegex *r)
     m->data = pcre2_match_data_create_from_pattern(r->code, NULL);
     m->context = pcre2_match_context_create(NULL);
     m->stack = pcre2_jit_stack_create(1 << 15, JIT_STACK, NULL);
-    CHECK(m->data && m->context, "no memory to match a regular expression");
+    mem_need(m->data && m->context, "a match of a regular expression");
     if (m->stack) pcre2_jit_stack_assign(m->context, NULL, m->stack);
     return m;
 }

@@ -17,9 +17,9 @@ uint32_t byte_to_char(unsigned char byte)
 void token_model_added(TokenModel *m, AddedToken *list, int n)
 {
     AddedToken *raw = calloc((size_t)n + 1, sizeof *raw);
-    CHECK(raw != NULL, "no memory for added tokens");
+    mem_need(raw != NULL, "added tokens");
     AddedToken *normalized = calloc((size_t)n + 1, sizeof *raw);
-    CHECK(normalized != NULL, "no memory for added tokens");
+    mem_need(normalized != NULL, "added tokens");
     int n_raw = 0, n_normalized = 0;
     for (int i = 0; i < n; i++)
         if (list[i].normalized)

@@ -53,7 +53,7 @@ static void bytes_add(Bytes *b, const void *bytes, size_t n)
     if (b->room - b->n < n) {
         b->room = 2 * b->room > b->n + n ? 2 * b->room : b->n + n + BLOCK;
         b->v = realloc(b->v, b->room);
-        CHECK(b->v != NULL, "no memory to encode a text");
+        mem_need(b->v != NULL, "a text");
     }
     memcpy(b->v + b->n, bytes, n);
     b->n += n;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "base/names.h"
 #include "base/utf8.h"
 #include "hydra/quoted.h"
@@ -319,7 +320,7 @@ static int parse(Loader *l, struct fy_diag *diag, const char *text, size_t size)
                                .flags = FYPCF_QUIET | FYPCF_COLLECT_DIAG | FYPCF_JSON_NONE,
                                .diag = diag};
     struct fy_parser *parser = fy_parser_create(&cfg);
-    CHECK(parser, "out of memory for a configuration");
+    mem_need(parser, "a configuration");
     int rc = fy_parser_set_string(parser, text, size);
     struct fy_event *event;
     while (rc == 0 && (event = fy_parser_parse(parser)) != NULL) {
@@ -405,7 +406,7 @@ HyNode *hy_load_text(HyArena *a, const char *text, size_t size, const char *name
     l->size = size;
     if (text_check(l, text, size) < 0) return NULL;
     struct fy_diag *diag = fy_diag_create(NULL);
-    CHECK(diag, "out of memory for a configuration");
+    mem_need(diag, "a configuration");
     fy_diag_set_collect_errors(diag, true);
     int rc = parse(l, diag, text, size);
     fy_diag_destroy(diag);

@@ -8,6 +8,9 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/mem.h"
+#include "base/names.h"
+
 static bool is_one_of(const char *text, const char *const *words)
 {
     for (; *words; words++) {
@@ -141,7 +144,7 @@ static bool yaml_is_float(const char *text)
 static double yaml_float(const char *text)
 {
     char *clean = strdup(text), *to = clean;
-    CHECK(clean, "out of memory for a configuration");
+    mem_need(clean, "a configuration");
     for (const char *s = text; *s; s++) {
         if (*s != '_') *to++ = *s;
     }

@@ -25,7 +25,7 @@ struct HyArena {
 HyArena *hy_arena_new(void)
 {
     HyArena *a = calloc(1, sizeof *a);
-    CHECK(a, "out of memory for a configuration");
+    mem_need(a, "a configuration");
     return a;
 }
 
@@ -54,7 +54,7 @@ void *hy_alloc(HyArena *a, size_t size)
         if (room > LARGEST_BLOCK) room = LARGEST_BLOCK;
         if (room < size + ALIGNMENT) room = size + ALIGNMENT;
         b = calloc(1, sizeof *b + room);
-        CHECK(b, "out of memory for a configuration");
+        mem_need(b, "a configuration");
         b->size = room;
         b->next = a->blocks;
         a->blocks = b;
@@ -75,7 +75,7 @@ static bool is_full(const HyArena *a)
 void hy_print_begin(HyPrint *p)
 {
     p->out = open_memstream(&p->text, &p->size);
-    CHECK(p->out, "out of memory for a configuration");
+    mem_need(p->out, "a configuration");
 }
 
 char *hy_print_end(HyPrint *p, HyArena *a)

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "base/file.h"
+#include "base/mem.h"
 #include "base/names.h"
 #include "hydra/load.h"
 #include "hydra/scalar.h"
@@ -108,7 +109,7 @@ char *config_base(void)
     char *text = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
-    CHECK(out, "out of memory for a configuration");
+    mem_need(out, "a configuration");
     config_sections_print(out, keys, n);
     fclose(out);
     return text;

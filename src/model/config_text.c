@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/mem.h"
 #include "model/config_table.h"
 
 /* Whether a text needs no quotes in YAML and cannot be taken for a number, bool or null. */
@@ -82,7 +83,7 @@ static char *config_print(const Config *c, bool json)
     const char *last = "";
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
-    CHECK(out, "out of memory while printing a configuration");
+    mem_need(out, "a configuration");
     if (json) fputs("{\n", out);
     for (int i = 0; i < n; i++) {
         if (keys[i].offset < 0) continue;
@@ -146,7 +147,7 @@ char *config_keys_markdown(void)
     const char *last = "";
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
-    CHECK(out, "out of memory while printing a configuration");
+    mem_need(out, "a configuration");
     fputs("# Configuration keys\n\n"
           "Printed by `ttt config --keys` from the table in `src/model/config_table.c`. `???` is a "
           "value\nthat the configuration leaves to you. Keys without effect are accepted and "

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/mem.h"
 #include "base/names.h"
 #include "base/utf8.h"
 #include "hydra/load.h"
@@ -337,7 +338,7 @@ static int list_format(const SpecList *list, char *out, int size)
     char *text = NULL;
     size_t used = 0;
     FILE *stream = open_memstream(&text, &used);
-    CHECK(stream, "out of memory while printing a configuration");
+    mem_need(stream, "a configuration");
     fputc('[', stream);
     for (int i = 0; i < list->n; i++) {
         if (i > 0) fputs(", ", stream);

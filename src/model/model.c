@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/file.h"          // defines: path_join, dir_make
+#include "base/mem.h"           // defines: mem_need, mem_refuse
 #include "base/rng.h"           // defines: rng_seed, rng_normal
 #include "base/safetensors.h"   // defines: st_open, st_find, st_write
 #include "base/sha256.h"        // defines: sha256_init, sha256_text, sha256_update
@@ -23,7 +24,7 @@ static int model_shape(Model **out, Backend *be, const Config *cfg, Err *err)
 {
     TRY(config_check(cfg, err));
     Model *m = calloc(1, sizeof *m);
-    CHECK(m, "out of memory");
+    mem_need(m, "a model");
     m->cfg = *cfg;
     m->be = be;
     param_table_build(&m->table, &cfg->model);
@@ -47,13 +48,6 @@ void model_free(Model *m)
     backend_free(m->be, m->params, m->table.size);
     inner_table_free(&m->inner);
     free(m);
-}
-
-static real *host_block(size_t n)
-{
-    real *host = malloc((n ? n : 1) * sizeof *host);
-    CHECK(host, "out of memory");
-    return host;
 }
 
 /* Each tensor has its own stream of the seed, so that adding a tensor changes no other. */
@@ -180,7 +174,8 @@ int model_save(const Model *m, const char *dir, Err *err)
 {
     char path[CFG_PATH];
     TRY(dir_make(dir, err));
-    real *host = host_block(m->table.size);
+    real *host = malloc(m->table.size * sizeof *host);
+    if (!host) return mem_refuse(err, m->table.size * sizeof *host, "a copy of the weights");
     backend_download(m->be, host, m->params, m->table.size);
     if (backend_wait(m->be, err) < 0) {
         free(host);
@@ -199,9 +194,9 @@ int model_save(const Model *m, const char *dir, Err *err)
         memcpy(t.shape, e->shape, sizeof e->shape);
         tensors[n++] = t;
     }
-    StMeta meta = {"format", "ttt-model-1"};
+    StMeta meta[] = {{"format", "ttt-model-1"}, st_checksum};
     int status = path_join(path, sizeof path, dir, "model.safetensors", err);
-    if (status == 0) status = st_write(path, tensors, n, &meta, 1, err);
+    if (status == 0) status = st_write(path, tensors, n, meta, ARRAY_LEN(meta), err);
     free(host);
     TRY(status);
     TRY(path_join(path, sizeof path, dir, "config.yaml", err));
@@ -227,6 +222,7 @@ static const char *const digest_keys[] = {"model.num_attention_heads",
 
 void model_digest(const Model *m, char out[65])
 {
+    enum { DIGEST_BLOCK = 1 << 16 }; /* elements */
     Sha256 sha;
     sha256_init(&sha);
     for (int i = 0; i < ARRAY_LEN(digest_keys); i++) {
@@ -236,13 +232,17 @@ void model_digest(const Model *m, char out[65])
         sha256_text(&sha, digest_keys[i]);
         sha256_text(&sha, value);
     }
-    real *host = host_block(m->table.size);
-    backend_download(m->be, host, m->params, m->table.size);
+    real *host = malloc(DIGEST_BLOCK * sizeof *host);
+    mem_need(host, "a digest");
     for (int id = 0; id < N_PARAMS; id++) {
         const ParamEntry *e = &m->table.entry[id];
         if (!e->present) continue;
         sha256_text(&sha, e->path);
-        sha256_update(&sha, host + e->offset, e->size * sizeof *host);
+        for (size_t done = 0, n; done < e->size; done += n) {
+            n = e->size - done < DIGEST_BLOCK ? e->size - done : DIGEST_BLOCK;
+            backend_download(m->be, host, m->params + e->offset + done, n);
+            sha256_update(&sha, host, n * sizeof *host);
+        }
     }
     free(host);
     sha256_hex(&sha, out);

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/mem.h"
 #include "ops/ops.h"
 
 enum { SUM_SCALE = N_PARAMS, SUM_NORM, SUMS }; /* behind the tensors' own */
@@ -13,7 +14,7 @@ int optimizer_create(Optimizer **out, Model *m, Err *err)
     if (m->cfg.training.optimizer_outer.optimizer_type != OPT_ADAMW)
         return err_set(err, "training.optimizer_outer.optimizer_type must be adamw");
     Optimizer *o = calloc(1, sizeof *o);
-    CHECK(o, "out of memory");
+    mem_need(o, "an optimizer");
     o->mu = backend_alloc(m->be, m->table.size);
     o->nu = backend_alloc(m->be, m->table.size);
     o->sums = (double *)(void *)backend_alloc(m->be, reals_for(SUMS * sizeof(double)));

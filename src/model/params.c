@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
+
 #define ROOT   "language_model.model."
 #define BLOCKS ROOT "h.blocks."
 #define PRIME  ROOT "h.prime_storage."
@@ -154,7 +156,7 @@ int inner_table_build(InnerTable *inner, const ParamTable *t, const Config *c, E
     inner->n_layers = layers;
     size_t places = (size_t)N_PARAMS * (size_t)layers;
     inner->at = malloc(places * sizeof *inner->at);
-    CHECK(inner->at, "out of memory");
+    mem_need(inner->at, "a table of parameters");
     for (size_t i = 0; i < places; i++) inner->at[i] = -1;
     if (c->training.train_mode != TRAIN_META) return 0;
     for (int id = 0; id < N_PARAMS; id++) {

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "backend/bf16_copy.h"
+#include "base/mem.h"
 #include "model/reader_state.h"
 
 static void reader_layout(Reader *r)
@@ -67,7 +68,7 @@ int reader_create(Reader **out, Model *m, bool learn, double inner_lr, Err *err)
                        "this model was not meta-trained: it has no inner weights to learn with; "
                        "read without learning");
     Reader *r = calloc(1, sizeof *r);
-    CHECK(r, "out of memory");
+    mem_need(r, "a reader");
     r->m = m;
     r->learn = learn;
     r->inner_lr = inner_lr > 0 ? inner_lr : m->cfg.training.optimizer_inner.lr;
@@ -80,10 +81,16 @@ int reader_create(Reader **out, Model *m, bool learn, double inner_lr, Err *err)
     r->kv.layer = calloc(layers, sizeof *r->kv.layer);
     r->tokens = calloc((size_t)r->chunk, sizeof *r->tokens);
     r->targets = calloc((size_t)r->chunk, sizeof *r->targets);
-    CHECK(r->kv.layer && r->tokens && r->targets, "out of memory");
+    mem_need(r->kv.layer && r->tokens && r->targets, "a reader");
     (void)reader_room(m, 1);
     reader_layout(r);
     r->memory = backend_alloc(m->be, r->elements);
+    if (backend_wait(m->be, err) < 0) {
+        backend_free(m->be, r->memory, r->elements);
+        r->memory = NULL;
+        reader_free(r);
+        return -1;
+    }
     reader_layout(r);
     start_weights(r);
     keep_copies(r);
@@ -99,7 +106,7 @@ void reader_free(Reader *r)
 {
     if (!r) return;
     reader_room_forget(r->m, r->memory);
-    drop_copies(r);
+    if (r->memory) drop_copies(r);
     backend_free(r->m->be, r->memory, r->elements);
     free(r->kv.layer);
     free(r->tokens);

@@ -18,9 +18,15 @@ static ptrdiff_t distance(const real *from, const real *to)
     return (ptrdiff_t)((intptr_t)to - (intptr_t)from) / (ptrdiff_t)sizeof(real);
 }
 
+static int room_for(Model *m, int streams, Err *err)
+{
+    return reader_room(m, streams) ? 0 : backend_wait(m->be, err);
+}
+
+/* The room is there: room_for saw to it. */
 static Group group_of(Reader *const *r, int n)
 {
-    ReaderRoom *room = reader_room(r[0]->m, n);
+    ReaderRoom *room = r[0]->m->room;
     for (int b = 0; b < n; b++) {
         room->staged.shift[b] = distance(r[0]->memory, r[b]->memory);
         room->staged.position[b] = r[b]->counters.tokens;
@@ -115,6 +121,7 @@ int readers_feed(Reader *const *r, int n, const int32_t *tokens, Err *err)
 {
     if (n == 0) return 0;
     TRY(check_readers(r, n, err));
+    TRY(room_for(r[0]->m, n, err));
     for (int b = 0; b < n; b++)
         if (reader_check_tokens(r[b], tokens + b, 1, err) < 0)
             return err_wrap(err, "reader %d of %d", b, n);
@@ -154,6 +161,7 @@ int readers_logprobs(Reader *const *r, int n, float *out, Err *err)
     bool known = true;
     TRY(check_readers(r, n, err));
     for (int b = 0; b < n; b++) known = known && (r[b]->logits_known || !r[b]->counters.tokens);
+    if (n > 1 && !known) TRY(room_for(r[0]->m, n, err));
     if (n > 1 && !known) group_logits(r, n);
     for (int b = 0; b < n; b++)
         TRY(reader_logprobs(r[b], out + (size_t)b * (size_t)r[b]->m->cfg.model.output_size, err));

@@ -1,6 +1,7 @@
 /* The one room that a model's readers share: activations and scratch of a pass. */
 #include <stdlib.h>
 
+#include "base/mem.h"
 #include "model/reader_state.h"
 
 static size_t step_bytes(int streams)
@@ -79,11 +80,8 @@ void room_chunk_upload(const Model *m)
     backend_upload_bytes(m->be, room->chunk.lr, room->staged_chunk.lr, chunk_bytes(room->rows));
 }
 
-void reader_room_free(Model *m)
+static void room_free(Model *m, ReaderRoom *room)
 {
-    ReaderRoom *room = m->room;
-    if (!room) return;
-    reader_room_forget(m, NULL);
     backend_free(m->be, room->memory, room->elements);
     free(room->lead.acts);
     free(room->tail.acts);
@@ -93,15 +91,21 @@ void reader_room_free(Model *m)
     free(room->fast);
     free(room->together);
     free(room);
+}
+
+void reader_room_free(Model *m)
+{
+    if (!m->room) return;
+    reader_room_forget(m, NULL);
+    room_free(m, m->room);
     m->room = NULL;
 }
 
 ReaderRoom *reader_room(Model *m, int streams)
 {
     if (m->room && m->room->streams >= streams) return m->room;
-    reader_room_free(m);
-    ReaderRoom *room = m->room = calloc(1, sizeof *room);
-    CHECK(room, "out of memory");
+    ReaderRoom *room = calloc(1, sizeof *room);
+    mem_need(room, "a reader");
     size_t layers = (size_t)m->cfg.model.num_hidden_layers;
     int chunk = (int)m->cfg.model.mini_batch_size;
     room->streams = streams;
@@ -114,11 +118,16 @@ ReaderRoom *reader_room(Model *m, int streams)
     room->staged_chunk = chunk_arrays(calloc(1, chunk_bytes(room->rows)), room->rows);
     room->fast = calloc((size_t)streams, sizeof *room->fast);
     room->together = calloc((size_t)streams, sizeof *room->together);
-    CHECK(room->lead.acts && room->tail.acts && room->host && room->staged.shift &&
-              room->staged_chunk.lr && room->fast && room->together,
-          "out of memory");
+    mem_need(room->lead.acts && room->tail.acts && room->host && room->staged.shift &&
+                 room->staged_chunk.lr && room->fast && room->together,
+             "a reader");
     room_layout(room, m);
     room->memory = backend_alloc(m->be, room->elements);
+    if (!room->memory) {
+        room_free(m, room);
+        return NULL;
+    }
     room_layout(room, m);
-    return room;
+    reader_room_free(m);
+    return m->room = room;
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "model/reader_state.h"
 
 static ReaderArray *add_array(ReaderSnapshot *s, const char *name, const void *data, int n_dims,
@@ -43,11 +44,14 @@ int reader_snapshot(const Reader *r, ReaderSnapshot *s, Err *err)
     size_t from = (size_t)((r->counters.tokens - rows - r->kv_base) * C);
     size_t numbers = r->m->inner.size + 2 * (size_t)L * layer + (size_t)((r->fill + 1) * C);
     Storage *store = calloc(1, sizeof *store);
-    CHECK(store, "out of memory");
+    mem_need(store, "a memory");
     store->numbers = malloc((numbers + 1) * sizeof *store->numbers);
     store->tokens = malloc((size_t)(r->fill + 1) * sizeof *store->tokens);
-    CHECK(store->numbers && store->tokens, "out of memory");
     *s = (ReaderSnapshot){.storage = store};
+    if (!store->numbers || !store->tokens) {
+        reader_snapshot_free(s);
+        return mem_refuse(err, numbers * sizeof *store->numbers, "a copy of what was learned");
+    }
     reader_counters(r, &s->counters);
     real *at = store->numbers;
     snapshot_fast(r, s, store, &at);

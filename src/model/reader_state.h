@@ -82,7 +82,8 @@ void reader_room_forget(Model *m, const real *memory);
 Repeat *reader_record(Model *m, const ChunkKey *key);
 void reader_records_forget(Model *m, const real *memory);
 
-/* The model's room, with at least this many streams' places; NULL is never returned. */
+/* The model's room, with at least this many streams' places. NULL: there is no memory for it, which
+ * backend_wait tells; the room that was there stays. */
 ReaderRoom *reader_room(Model *m, int streams);
 void reader_room_free(Model *m); /* the model's; none is fine */
 

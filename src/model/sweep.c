@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "backend/bf16_copy.h"
+#include "base/mem.h"
 #include "model/sweep_state.h"
 
 static size_t hidden(const Sweep *s)
@@ -101,7 +102,7 @@ static void report_inner_step(const Sweep *s, const SweepReport *out, int64_t ch
 {
     size_t P = s->m->inner.size;
     real *host = malloc(2 * P * sizeof *host);
-    CHECK(host, "out of memory");
+    mem_need(host, "a report of inner steps");
     backend_download(s->m->be, host, g, P);
     backend_download(s->m->be, host + P, weights, P);
     out->on_inner_step(out->context, chunk, host, host + P);

@@ -5,6 +5,7 @@
 
 #include "backend/bf16_copy.h"
 #include "backend/machine.h"
+#include "base/mem.h"
 #include "model/sweep_state.h"
 
 static int64_t ceil_div(int64_t a, int64_t b)
@@ -231,7 +232,7 @@ static void alloc_tables(Sweep *s)
     s->acts = calloc(blocks + 1, sizeof *s->acts);
     s->state_fast = calloc((size_t)segments, sizeof *s->state_fast);
     s->state_kv = calloc((size_t)segments, sizeof *s->state_kv);
-    CHECK(s->acts && s->state_fast && s->state_kv, "out of memory");
+    mem_need(s->acts && s->state_fast && s->state_kv, "a sweep");
 }
 
 static void try_segment(Sweep *s, int64_t chunks, int remake)
@@ -304,7 +305,7 @@ static void choose_segment(Sweep *s)
 static Sweep *sweep_shape(Model *m, const SweepOptions *o)
 {
     Sweep *s = calloc(1, sizeof *s);
-    CHECK(s, "out of memory");
+    mem_need(s, "a sweep");
     s->m = m;
     s->o = *o;
     s->learn = o->learn && m->inner.size > 0;
@@ -314,7 +315,7 @@ static Sweep *sweep_shape(Model *m, const SweepOptions *o)
     int tails = (int)m->cfg.model.num_hidden_layers - lead_layers(m);
     s->tail.acts = calloc((size_t)(tails ? tails : 1), sizeof *s->tail.acts);
     s->lead.acts = calloc((size_t)lead_layers(m) + 1, sizeof *s->lead.acts);
-    CHECK(s->kv.layer && s->tail.acts && s->lead.acts, "out of memory");
+    mem_need(s->kv.layer && s->tail.acts && s->lead.acts, "a sweep");
     s->rope_start = -1;
     s->copies = m->be->machine->own_memory && m->be->bf16;
     int64_t spans = m->be->machine->span_rows / ((int64_t)o->batch * s->chunk),
@@ -394,13 +395,17 @@ int sweep_create(Sweep **out, Model *m, const SweepOptions *o, Err *err)
                        o->batch, (long long)o->length);
     Sweep *s = sweep_shape(m, o);
     s->memory = backend_alloc(m->be, s->elements);
+    if (backend_wait(m->be, err) < 0) {
+        sweep_free(s);
+        return -1;
+    }
     sweep_layout(s, &s->plan);
     size_t rows = (size_t)o->batch * (size_t)o->length;
     s->staged = malloc(2 * rows * sizeof *s->staged);
     s->reported = malloc(rows * sizeof *s->reported);
     s->losses = malloc((size_t)o->batch * sizeof *s->losses);
     s->chunk_loss = calloc((size_t)o->batch * (size_t)s->plan.chunks, sizeof *s->chunk_loss);
-    CHECK(s->staged && s->reported && s->losses && s->chunk_loss, "out of memory");
+    mem_need(s->staged && s->reported && s->losses && s->chunk_loss, "a sweep");
     keep_copies(s);
     if (backend_wait(m->be, err) < 0) {
         sweep_free(s);

@@ -478,6 +478,7 @@ int bench_ops_run(OpsResult *out, Backend *be, const Config *cfg, Err *err)
                        .n = ARRAY_LEN(rows)};
     snprintf(out->shape, sizeof out->shape, "%s", cfg->model.name);
     real *memory = backend_alloc(be, s.elements);
+    TRY(backend_wait(be, err));
     shape_layout(&s, memory);
     shape_fill(&s, memory, cfg->model.rope_theta);
     int status = 0;

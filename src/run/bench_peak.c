@@ -98,6 +98,7 @@ static Arrays arrays_open(Backend *be, PeakMemory kind)
     real *out = mem_alloc((size_t)be->threads * sizeof *out);
     for (int i = 0; i < ARRAY_LEN(a.array); i++) {
         real *p = a.array[i] = i < a.count ? backend_alloc(be, a.n) : a.array[0];
+        mem_need(p || be->machine->own_memory, "%zu bytes to stream", a.n * sizeof(real));
         if (i < a.count) be->ops->peak_memory(be, &bytes, out, PEAK_TRIAD, p, p, p, a.n);
     }
     mem_free(out);

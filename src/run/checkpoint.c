@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/mem.h"
 #include "base/sha256.h"
 
 enum { MAX_FILES = 64, SEAL_MAX = 1 << 20, HASH_BLOCK = 1 << 16 };
@@ -49,7 +50,7 @@ int64_t checkpoint_list(int64_t **steps, const char *root, Err *err)
         if (n == capacity) {
             capacity = capacity ? 2 * capacity : 16;
             int64_t *larger = realloc(*steps, (size_t)capacity * sizeof **steps);
-            CHECK(larger, "out of memory for a list of checkpoints");
+            mem_need(larger, "a list of checkpoints");
             *steps = larger;
         }
         (*steps)[n++] = step;

@@ -26,6 +26,7 @@
 
 #include "base/crc32c.h"
 #include "base/file.h"
+#include "base/mem.h"
 #include "base/proto.h"
 
 enum {
@@ -62,7 +63,7 @@ static int event_write(EventFile *e, Err *err)
     uint64_t size = e->event.size;
     CHECK(size < RECORD_MAX, "an event of %zu bytes", e->event.size);
     unsigned char *frame = realloc(e->frame, FRAME_HEAD + size + FRAME_TAIL);
-    CHECK(frame, "out of memory for an event of %zu bytes", e->event.size);
+    mem_need(frame, "an event of %zu bytes", e->event.size);
     e->frame = frame;
     uint32_t head_crc = masked_crc(&size, sizeof size);
     uint32_t crc = masked_crc(e->event.data, size);
@@ -145,7 +146,7 @@ static int head_write(EventFile *e, int64_t from_step, Err *err)
 int events_open(EventFile **out, const char *folder, int64_t from_step, Err *err)
 {
     EventFile *e = calloc(1, sizeof *e);
-    CHECK(e, "out of memory for the events of %s", folder);
+    mem_need(e, "the events of %s", folder);
     *out = NULL;
     e->fd = -1;
     if (file_make(e, folder, err) < 0 || head_write(e, from_step, err) < 0) {

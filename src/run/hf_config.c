@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/mem.h"
 #include "base/names.h"
 
 enum { FILE_MAX = 1 << 22, DEFAULT_WINDOW = 2048 };
@@ -53,7 +54,7 @@ static char *value_text(const json_t *value)
 {
     char *text = json_is_string(value) ? strdup(json_string_value(value))
                                        : json_dumps(value, JSON_ENCODE_ANY);
-    CHECK(text, "out of memory");
+    mem_need(text, "config.json");
     return text;
 }
 
@@ -77,7 +78,7 @@ static int key_copy(Config *c, json_t *root, int i, const char *name, Err *err)
         return err_set(err, "%s: \"%s\" is missing; it is no config.json of a Llama model", name,
                        keys[i].theirs);
     char *text = given ? value_text(given) : strdup(keys[i].missing);
-    CHECK(text, "out of memory");
+    mem_need(text, "config.json");
     int status = config_set(c, keys[i].ours, text, name, err);
     free(text);
     return status;
@@ -107,7 +108,7 @@ static int rope_copy(Config *c, json_t *root, const char *name, Err *err)
         if (json_object_get(inside, "rope_theta")) theta = json_object_get(inside, "rope_theta");
     }
     char *text = theta ? value_text(theta) : strdup("10000.0");
-    CHECK(text, "out of memory");
+    mem_need(text, "config.json");
     int status = config_set(c, "model.rope_theta", text, name, err);
     free(text);
     return status;
@@ -186,7 +187,7 @@ char *hf_config_text(const Config *c)
         (json_int_t)m->bos_token_id, "eos_token_id", (json_int_t)m->eos_token_id);
     CHECK(root, "cannot make config.json");
     char *text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
-    CHECK(text, "out of memory");
+    mem_need(text, "config.json");
     json_decref(root);
     return text;
 }

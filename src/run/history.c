@@ -14,7 +14,7 @@
 #include "backend/libraries.h" // defines: backend_libraries
 #include "base/file.h"
 #include "base/jsonl.h"
-#include "base/mem.h" // defines: time_text
+#include "base/mem.h"
 #include "base/process.h"
 #include "base/real.h"
 #include "revision.h" // defines: TTT_REVISION, made by the build
@@ -26,7 +26,7 @@ char *command_redact(const char *command)
 {
     static const char key[] = "wandb_key=";
     char *copy = strdup(command);
-    CHECK(copy, "out of memory");
+    mem_need(copy, "a run's history");
     for (char *at = strstr(copy, key); at; at = strstr(at, key)) {
         at += sizeof key - 1;
         at += strspn(at, "'\"\\"); /* what quotes it */

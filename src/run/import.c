@@ -133,8 +133,8 @@ static int weights_put(const Import *im, const char *folder, Err *err)
     char path[PATH_MAX];
     const WeightMap *map = &im->map, *moments[] = {&im->mu, &im->nu};
     const char *const none[] = {""}, *const prefixes[] = {"mu/", "nu/"};
-    const StMeta meta = {"format", "ttt-model-1"};
-    const WeightOutput weights = {LAYOUT_STACKED, ST_F32, &meta, 1};
+    const StMeta meta[] = {{"format", "ttt-model-1"}, st_checksum};
+    const WeightOutput weights = {LAYOUT_STACKED, ST_F32, meta, ARRAY_LEN(meta)};
     const WeightOutput plain = {LAYOUT_STACKED, ST_F32, NULL, 0};
     TRY(path_join(path, sizeof path, folder, "model.safetensors", err));
     TRY(weights_write(path, &map, none, 1, &weights, err));

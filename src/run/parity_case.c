@@ -2,7 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"  // defines: file_read, file_exists, path_join, path_parent
+#include "base/file.h" // defines: file_read, file_exists, path_join, path_parent
+#include "base/mem.h"
 #include "base/names.h" // defines: name_show
 #include "run/parity.h"
 
@@ -49,7 +50,7 @@ static int config_from_json(ParityCase *c, const char *prefix, json_t *object, E
             TRY(config_from_json(c, key, value, err));
         } else if (!is_dtype_of_build(key, value)) {
             char *text = json_dumps(value, JSON_ENCODE_ANY);
-            CHECK(text, "out of memory");
+            mem_need(text, "a case");
             int status = config_set(&c->cfg, key, text, c->path, err);
             free(text);
             TRY(status);
@@ -153,7 +154,7 @@ static int tokens_read(ParityCase *c, Err *err)
     const StTensor *t = st_find(c->inputs, "tokens");
     TRY(tokens_shape(c, t, err));
     c->tokens = malloc((size_t)t->n_elements * sizeof *c->tokens);
-    CHECK(c->tokens, "out of memory");
+    mem_need(c->tokens, "a case");
     size_t width = st_type_size(t->type);
     for (int64_t i = 0; i < t->n_elements; i++) {
         int64_t id = 0;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "base/names.h" // defines: text_starts
 #include "model/params.h"
 #include "run/parity.h"
@@ -43,7 +44,7 @@ static ParityRow *add_row(ParityTable *t, const char *key)
     if (t->n == t->capacity) {
         t->capacity = t->capacity ? 2 * t->capacity : 64;
         t->row = realloc(t->row, (size_t)t->capacity * sizeof *t->row);
-        CHECK(t->row, "out of memory");
+        mem_need(t->row, "a comparison");
     }
     ParityRow *row = &t->row[t->n++];
     *row = (ParityRow){.error = NAN};
@@ -103,7 +104,7 @@ static void compare_array(ParityTable *t, const ParityCase *c, const StTensor *r
         return;
     }
     double *values = malloc((size_t)(ours->n ? ours->n : 1) * sizeof *values);
-    CHECK(values, "out of memory");
+    mem_need(values, "a comparison");
     st_to_f64(reference, values);
     judge(t, row, relative_error(ours->data, values, ours->n), tolerance_of(c, row->key, compute));
     free(values);

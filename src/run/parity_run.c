@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/mem.h"
 #include "model/optimizer.h"
 #include "model/sweep.h"
 #include "run/machine_open.h"
@@ -214,10 +215,11 @@ static int runner_open(Runner *r, const ParityOptions *o, Err *err)
     size_t size = r->m->table.size;
     r->host = calloc(size, sizeof *r->host);
     r->initial = calloc(size, sizeof *r->initial);
-    CHECK(r->host && r->initial, "out of memory");
+    mem_need(r->host && r->initial, "a case");
     backend_download(r->be, r->initial, r->m->params, size);
     if (!r->w->gradient) return 0;
     r->gradient = backend_alloc(r->be, size);
+    TRY(backend_wait(r->be, err));
     return r->w->steps > 0 ? optimizer_create(&r->optimizer, r->m, err) : 0;
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "run/parity.h"
 
 double *parity_values_add(ParityValues *v, const char *name, int n_dims, const int64_t *shape)
@@ -12,7 +13,7 @@ double *parity_values_add(ParityValues *v, const char *name, int n_dims, const i
     if (v->n == v->capacity) {
         v->capacity = v->capacity ? 2 * v->capacity : 64;
         v->tensor = realloc(v->tensor, (size_t)v->capacity * sizeof *v->tensor);
-        CHECK(v->tensor, "out of memory");
+        mem_need(v->tensor, "values to compare");
     }
     ParityTensor *t = &v->tensor[v->n++];
     memset(t, 0, sizeof *t);
@@ -24,7 +25,7 @@ double *parity_values_add(ParityValues *v, const char *name, int n_dims, const i
         t->n *= shape[i];
     }
     t->data = calloc((size_t)t->n, sizeof *t->data);
-    CHECK(t->data, "out of memory");
+    mem_need(t->data, "values to compare");
     return t->data;
 }
 
@@ -64,7 +65,7 @@ static void narrow(double *data, int64_t n)
 int parity_values_write(ParityValues *v, const char *path, bool wide, Err *err)
 {
     StTensor *list = calloc((size_t)v->n + 1, sizeof *list);
-    CHECK(list, "out of memory");
+    mem_need(list, "values to compare");
     for (int i = 0; i < v->n; i++) {
         ParityTensor *t = &v->tensor[i];
         if (!wide) narrow(t->data, t->n);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/mem.h"
 #include "model/config.h"
 #include "run/checkpoint.h"
 #include "run/curves.h"
@@ -153,7 +154,7 @@ static double largest(const double *x, int64_t n)
 static double median_of(const double *x, int64_t n)
 {
     double *copy = malloc((size_t)(n + 1) * sizeof *copy);
-    CHECK(copy, "out of memory");
+    mem_need(copy, "a report");
     memcpy(copy, x, (size_t)n * sizeof *copy);
     double middle = median(copy, n);
     free(copy);
@@ -348,7 +349,7 @@ static int page_write(Report *r, Err *err)
 int report_write(const char *run, Err *err)
 {
     Report *r = calloc(1, sizeof *r);
-    CHECK(r, "out of memory");
+    mem_need(r, "a report");
     int status = report_open(r, run, err);
     if (status == 0) status = page_write(r, err);
     run_data_free(&r->data);

@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "base/mem.h"
+
 enum { DIGEST_TOKENS = 1 << 16 };
 
 /* Random tokens cost nothing to keep: more than any run reads. An evaluation reads all there are.
@@ -79,7 +81,7 @@ int train_data_digest(const TokenSource *s, char hex[SHA256_HEX_SIZE], Err *err)
     Sha256 hash;
     int64_t length = token_source_length(s), n = length < DIGEST_TOKENS ? length : DIGEST_TOKENS;
     int32_t *tokens = malloc((size_t)n * sizeof *tokens);
-    CHECK(tokens, "out of memory for %lld tokens", (long long)n);
+    mem_need(tokens, "%lld tokens", (long long)n);
     int status = token_source_read(s, 0, n, tokens, err);
     if (status == 0) {
         sha256_init(&hash);

@@ -141,7 +141,9 @@ static int weights_open(Trainer *t, Err *err)
     TRY(optimizer_create(&t->optimizer, t->model, err));
     n = t->model->table.size;
     t->gradient = backend_alloc(t->be, n);
-    t->host = mem_alloc(2 * n * sizeof *t->host);
+    TRY(backend_wait(t->be, err));
+    t->host = mem_try(2 * n * sizeof *t->host, "a checkpoint's copy of the weights", err);
+    if (!t->host) return -1;
     int own = load_own(t, err);
     if (own == 0 && t->cfg.training.load_part != LOAD_NONE) TRY(load_other(t, err));
     return own < 0 ? -1 : 0;

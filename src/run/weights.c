@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "base/names.h"
 
 enum { FULL_NAME_MAX = WEIGHT_NAME_MAX + 64, MAX_LAYERS = 4096 };
@@ -164,7 +165,7 @@ int weights_check(const WeightMap *map, Err *err)
     int n = st_set_count(map->set);
     NameList missing = {0}, others = {0};
     bool *used = calloc((size_t)n + 1, sizeof *used);
-    CHECK(used, "out of memory");
+    mem_need(used, "a list of tensors");
     int status = pieces_check(map, used, &missing, err);
     for (int i = 0; i < n; i++) {
         const char *name = st_set_at(map->set, i)->name;
@@ -299,7 +300,7 @@ int weights_write(const char *path, const WeightMap *const *maps, const char *co
     for (int m = 0; m < n_maps; m++) n += pieces_list(NULL, maps[m], prefixes[m], output->layout);
     Writer w = {.output = output, .pieces = calloc((size_t)n + 1, sizeof *w.pieces)};
     StTensor *tensors = calloc((size_t)n + 1, sizeof *tensors);
-    CHECK(w.pieces && tensors, "out of memory for %d tensors", n);
+    mem_need(w.pieces && tensors, "%d tensors", n);
     n = 0;
     for (int m = 0; m < n_maps; m++)
         n += pieces_list(w.pieces + n, maps[m], prefixes[m], output->layout);
