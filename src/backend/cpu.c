@@ -119,6 +119,7 @@ static int libraries_check(const Backend *be, Err *err)
 
 static int cpu_open(Backend *be, const BackendOptions *options, Err *err)
 {
+    enum { TIGHT = 1 << 30 };
     TRY(choose_isa(be, options->isa, err));
     be->threads = options->threads > 0 ? options->threads : cores_usable();
     TRY(libraries_check(be, err));
@@ -127,7 +128,8 @@ static int cpu_open(Backend *be, const BackendOptions *options, Err *err)
     signal_stack_open(be);
     be->work = calloc((size_t)be->threads * WORK_SLOTS, sizeof *be->work);
     mem_need(be->work, "scratch");
-    gemm_cpu_start();
+    size_t left = mem_available();
+    if (left > 0 && left < TIGHT) gemm_cpu_start(); /* 25 ms that not every command would spend */
     return 0;
 }
 

@@ -21,14 +21,14 @@ SweepOptions train_sweep_options(const Config *c)
  * some (an estimate). */
 enum { GPU_PROGRAM = 64 << 20 };
 
-/* Beside the arrays. On the host: what is resident by now, with the code for products and the
- * packed operands of this thread, those of the others (measured: docs/speed.md), and the largest
- * weight in bfloat16. On a GPU: its program, and what its operations take. */
+/* Beside the arrays. On the host: what is resident by now, the library's code for products, each
+ * thread's packed operands (measured: docs/speed.md), and the largest weight in bfloat16. On a GPU:
+ * its program, and what its operations take. */
 static size_t program_bytes(const Config *c, const Backend *be, size_t scratch)
 {
     size_t rounded = c->model.compute_dtype == COMPUTE_BF16 ? sweep_head_bf16(&c->model) : 0;
     if (be->machine->own_memory) return GPU_PROGRAM + scratch;
-    return mem_peak_rss() + (size_t)(be->threads - 1) * PRODUCTS_PACKED + rounded;
+    return mem_peak_rss() + PRODUCTS_CODE + (size_t)be->threads * PRODUCTS_PACKED + rounded;
 }
 
 int train_plan_make(TrainPlan *out, const Config *c, Backend *be, bool snapshot, Err *err)
