@@ -17,6 +17,7 @@
 
 #include "base/file.h"
 #include "base/rng.h"
+#include "paths.h"
 #include "tiny_model.h"
 #include "ttt.h"
 
@@ -50,9 +51,7 @@ static ttt_model *model_make(const Fixture *f, const char *name, int seed, const
 static int setup(void **state)
 {
     Fixture *f = calloc(1, sizeof *f);
-    const char *tmp = getenv("TMPDIR");
-    snprintf(f->dir, sizeof f->dir, "%s/ttt-api-XXXXXX", tmp ? tmp : "/tmp");
-    assert_non_null(mkdtemp(f->dir));
+    assert_int_equal(temp_folder(f->dir, sizeof f->dir), 0);
     f->meta = model_make(f, "meta", 1, "meta");
     f->other = model_make(f, "other", 2, "meta");
     f->plain = model_make(f, "plain", 1, "pretrain");

@@ -3,19 +3,16 @@
 #ifndef TTT_TESTS_OWN_FOLDER_H
 #define TTT_TESTS_OWN_FOLDER_H
 
-#include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "base/file.h"
+#include "paths.h"
 
 static int folder_enter(void **state)
 {
-    const char *base = getenv("TMPDIR");
     char *folder = malloc(PATH_MAX);
-    snprintf(folder, PATH_MAX, "%s/ttt-test.XXXXXX", base ? base : "/tmp");
-    if (!mkdtemp(folder) || chdir(folder) != 0) return -1;
+    if (temp_folder(folder, PATH_MAX) < 0 || chdir(folder) != 0) return -1;
     *state = folder;
     return 0;
 }

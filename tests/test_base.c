@@ -219,6 +219,17 @@ static void test_paths(void **state)
     assert_int_equal(path_parent(out, sizeof out, "c", &err), 0);
     assert_string_equal(out, ".");
     assert_int_equal(path_parent(out, sizeof out, "12345678/c", &err), -1);
+    static const char *const names[] = {"a", "..a", ".a", "..."}, *const others[] = {"", ".", "..",
+                                                                                     "a/b", "/"};
+    for (int i = 0; i < ARRAY_LEN(names); i++) assert_true(path_is_name(names[i]));
+    for (int i = 0; i < ARRAY_LEN(others); i++) assert_false(path_is_name(others[i]));
+    char here[PATH_MAX], whole[PATH_MAX], wanted[PATH_MAX + 4];
+    assert_int_equal(path_whole(whole, sizeof whole, "/a/b", &err), 0);
+    assert_string_equal(whole, "/a/b");
+    assert_non_null(getcwd(here, sizeof here));
+    snprintf(wanted, sizeof wanted, "%s/a/b", here);
+    assert_int_equal(path_whole(whole, sizeof whole, "././a/b", &err), 0);
+    assert_string_equal(whole, wanted);
 }
 
 static void test_jsonl(void **state)
@@ -325,7 +336,6 @@ static void test_npy(void **state)
     char *data;
     size_t size;
     const float f32[6] = {0, 1, 2, 3, 4, 5};
-    const int32_t i32[2] = {-1, 7};
     assert_int_equal(npy_write_f32("f", f32, (int64_t[]){2, 3}, 2, &err), 0);
     assert_int_equal(file_read("f", &data, &size, 4096, &err), 0);
     const char *dict = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }";
@@ -335,15 +345,15 @@ static void test_npy(void **state)
     assert_int_equal(size, 128 + sizeof f32);
     assert_memory_equal(data + 128, f32, sizeof f32);
     free(data);
-    assert_int_equal(npy_write_i32("i", i32, (int64_t[]){2}, 1, &err), 0);
+    assert_int_equal(npy_write_f32("i", f32, (int64_t[]){2}, 1, &err), 0);
     assert_int_equal(file_read("i", &data, &size, 4096, &err), 0);
-    assert_non_null(strstr(data + 10, "'<i4', 'fortran_order': False, 'shape': (2,), }"));
+    assert_non_null(strstr(data + 10, "'<f4', 'fortran_order': False, 'shape': (2,), }"));
     free(data);
-    assert_int_equal(npy_write_f64("d", (double[]){1.5}, NULL, 0, &err), 0);
+    assert_int_equal(npy_write_f32("d", f32 + 1, NULL, 0, &err), 0);
     assert_int_equal(file_read("d", &data, &size, 4096, &err), 0);
-    assert_non_null(strstr(data + 10, "'<f8', 'fortran_order': False, 'shape': (), }"));
+    assert_non_null(strstr(data + 10, "'<f4', 'fortran_order': False, 'shape': (), }"));
     free(data);
-    assert_int_equal(npy_write_f64("no/d", (double[]){1.5}, NULL, 0, &err), -1);
+    assert_int_equal(npy_write_f32("no/d", f32, NULL, 0, &err), -1);
 }
 
 static void test_rng(void **state)
@@ -382,6 +392,8 @@ static void test_rng(void **state)
 static void test_names(void **state)
 {
     (void)state;
+    assert_true(text_starts("abc", "ab") && text_starts("abc", "") && !text_starts("a", "ab"));
+    assert_true(text_ends("abc", "bc") && text_ends("abc", "") && !text_ends("c", "bc"));
     static const char *const known[] = {"training.total_steps", "training.seed",
                                         "model.hidden_size", "model.num_hidden_layers",
                                         "training.optimizer_outer.lr"};

@@ -6,6 +6,7 @@ build=${TTT_BUILD_DIR:?set TTT_BUILD_DIR to the build folder}
 export TTT_CONFIG_DIR=${TTT_SOURCE_DIR:?set TTT_SOURCE_DIR to the repository}/configs
 ttt=$build/ttt
 . "$TTT_SOURCE_DIR/tests/shell.sh"
+. "$TTT_SOURCE_DIR/tools/lib-json.sh"
 tiny=(+experiment=tiny/pretrain-tiny-e2e model.num_hidden_layers=3 model.hidden_size=32
     model.num_attention_heads=2 model.intermediate_size=48 model.mini_batch_size=16
     model.sliding_window_size=24 training.seq_length=80 training.global_batch_size=2
@@ -24,9 +25,12 @@ measure() {
     fi
 }
 
-# value KEY: a number at the outermost level of out.
-value() {
-    awk -v key="^ \"$1\": " '$0 ~ key { sub(key, ""); sub(/,$/, ""); print }' out
+# value PATH: what stands there in out.
+value() { json_get out "$1"; }
+
+# total PATTERN: the sum of all numbers whose path it matches.
+total() {
+    json_flat out | awk -F '\t' -v path="^$1\$" '$1 ~ path { s += $2 } END { print s }'
 }
 
 # near A B TOLERANCE WHAT: relative difference.
@@ -38,7 +42,7 @@ near() {
 
 # What every kind of work reports, and how its figures hang together.
 check_work() {
-    local key typical=$1 tokens
+    local key typical=$1 tokens mean
     for key in tokens_per_second seconds_median seconds_min seconds_max seconds_mean \
         floor_flops_per_token floor_gflops peak_gflops share_of_peak peak_rss_mb; do
         awk -v x="$(value $key)" 'BEGIN { exit !(x + 0 > 0) }' || fail "$2: no $key"
@@ -51,13 +55,11 @@ check_work() {
     near "$(value share_of_peak)" "$(awk -v f="$(value floor_gflops)" -v p="$(value peak_gflops)" \
         'BEGIN { print f / p }')" 1e-3 "$2: share"
     # The profile: operations, phases and the step are the same seconds.
-    near "$(awk '/^    "seconds": / { s += $2 } END { print s }' out)" "$(value seconds_mean)" 0.05 \
-        "$2: operations"
-    near "$(awk '/^  "phases": / { on = 1; next } /^  }/ { on = 0 } on { sub(/.*: /, ""); s += $0 }
-        END { print s }' out)" "$(value seconds_mean)" 0.05 "$2: phases"
-    near "$(awk '/^    "share": / { s += $2 } END { print s }' out)" 1 1e-3 "$2: shares"
-    near "$(awk '/^     "[a-z ]*": / { sub(/.*: /, ""); s += $0 } END { print s }' out)" \
-        "$(value seconds_mean)" 0.05 "$2: operations by phase"
+    mean=$(value seconds_mean)
+    near "$(total 'profile[.]ops[.][0-9]+[.]seconds')" "$mean" 0.05 "$2: operations"
+    near "$(total 'profile[.]phases[.].*')" "$mean" 0.05 "$2: phases"
+    near "$(total 'profile[.]ops[.][0-9]+[.]share')" 1 1e-3 "$2: shares"
+    near "$(total 'profile[.]ops[.][0-9]+[.]phases[.].*')" "$mean" 0.05 "$2: operations by phase"
 }
 
 # calls NAME: calls per step of a row of the profile.
@@ -75,7 +77,7 @@ check_work seconds_median train
 [ "$(calls inner_sgd_forward)" = 6 ] || fail "train: not an inner step per chunk but the last"
 [ "$(calls inner_sgd_backward)" = 4 ] || fail "train: not a dual pass per chunk but the last"
 for phase in 'lead forward' 'tail forward' 'inner step' reverse 'lead backward' optimizer; do
-    grep -q "^   \"$phase\": [0-9.e-]*,*$" out || fail "train: no phase '$phase'"
+    [ "$(value "profile.phases.$phase")" != - ] || fail "train: no phase '$phase'"
 done
 with=$(value floor_flops_per_token)
 measure train "${tiny[@]}" "${shared[@]}" --no-learning training.accum_steps=2
@@ -114,8 +116,8 @@ done
 measure eval "${tiny[@]}" "${shared[@]}" --isa portable model.compute_dtype=bf16
 [ "$(grep -c 'no bf16 instructions; products run in float32' err)" = 1 ] ||
     fail "not said once that bf16 runs in float32: $(cat err)"
-[ "$(value isa)" = '"portable"' ] || fail "--isa is not heard"
-[ "$(value compute)" = '"bf16"' ] || fail "bf16 is not told"
+[ "$(value isa)" = portable ] || fail "--isa is not heard"
+[ "$(value compute)" = bf16 ] || fail "bf16 is not told"
 
 measure generate "${tiny[@]}" --threads 1 --steps 20 --isa portable model.compute_dtype=bf16
 [ "$(grep -c 'no bf16 instructions' err)" = 1 ] || fail "generate: not said once: $(cat err)"
@@ -126,7 +128,7 @@ grep -q 'bf16' err && fail "float32 talks about bf16"
 measure peak --threads 1
 grep -q '"all_threads": [0-9]' out || fail "no peak"
 for key in products_gflops bf16_gflops memory_gbs; do
-    grep -q "^ \"$key\": " out || fail "peak: no $key"
+    json_flat out | grep -q "^$key[.	]" || fail "peak: no $key"
 done
 measure ops --shape tiny --threads 1 model.vocab_size=300
 grep -q '"op": "attention gradient, dual"' out || fail "ops: attention is missing"

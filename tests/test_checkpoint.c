@@ -1,6 +1,5 @@
 /* Checkpoint folders, the log's cut on resume, the run's lock, which keys may change, and where a
  * NaN is found. */
-#include <dirent.h>
 #include <fcntl.h>
 #include <math.h>
 #include <setjmp.h>
@@ -16,6 +15,7 @@
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "paths.h"
 #include "run/checkpoint.h"
 #include "run/train_fault.h"
 #include "run/train_folder.h"
@@ -24,11 +24,8 @@
 
 static int temp_make(void **state)
 {
-    const char *base = getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
-    char *path = malloc(PATH_MAX);
-    snprintf(path, PATH_MAX, "%s/test_checkpoint.XXXXXX", base);
-    *state = path;
-    return mkdtemp(path) ? 0 : -1;
+    *state = malloc(PATH_MAX);
+    return temp_folder(*state, PATH_MAX);
 }
 
 static int temp_remove(void **state)

@@ -158,8 +158,37 @@ else
 fi
 [ "$(sha256sum <a.memory)" = "$before" ] || fail "a failed save changed the old memory"
 compgen -G '*.tmp-*' >/dev/null && fail "a temporary file was left"
-"$ttt" generate model --max-tokens 9 >/dev/full 2>err
-[ $? -eq 1 ] && grep -q 'standard output' err || fail "a full output: $(cat err)"
+
+# --- a tokenizer beside an export is another's, where the configuration names its own
+cp "$TTT_SOURCE_DIR/tests/fixtures/tokenizer/small.json" tokenizer.json
+expect 0 'are now exported' "$ttt" export model --out exported.safetensors
+expect 0 'are now beside' "$ttt" import exported.safetensors --out beside
+cmp -s model/config.yaml beside/config.yaml || fail "import took another configuration"
+[ ! -e beside/tokenizer.json ] || fail "import took the tokenizer of something else"
+refuse 1 'tokenizer\.json has [0-9]+ ids, the model' "$ttt" import exported.safetensors --out named --tokenizer tokenizer.json
+rm tokenizer.json
+
+# --- standard output full: every command that prints says so
+while read -r words; do
+    # shellcheck disable=SC2086
+    "$ttt" $words >/dev/full 2>err
+    [ $? -eq 1 ] && grep -q "^ttt ${words%% *}.*: cannot write to standard output" err ||
+        fail "a full output: $words: $(cat err)"
+done <<END
+generate model --max-tokens 9
+read model a.txt --no-learning
+memory info a.memory
+config
+config --keys
+train --cfg job
+tokenize --tokenizer bytes --info
+export model --out exported.safetensors
+import exported.safetensors --out imported --json
+parity $TTT_SOURCE_DIR/tests/fixtures/D_sliding_window.json
+bench peak
+help
+--version
+END
 
 # --- a signal: what was read so far is saved
 for signal in TERM INT; do

@@ -63,6 +63,34 @@ static void options_are_taken_from_anywhere(void **state)
     assert_true(p.operands == 1 && p.number == 5 && !p.flag && !p.text);
 }
 
+/* The parts between commas; --parts given again replaces them. */
+static int parts_parse(const char *text, TextList *out)
+{
+    char value[256], option[] = "--parts", *argv[] = {"test", option, value};
+    const Option table[] = {{"parts", OPTION_PARTS, out, 0, 0}};
+    snprintf(value, sizeof value, "%s", text);
+    int operands = options_parse(ARRAY_LEN(argv), argv, table, ARRAY_LEN(table));
+    if (operands == 0 && out->n > 1) assert_string_equal(out->item[1], "b");
+    return operands;
+}
+
+static void options_are_cut_at_commas(void **state)
+{
+    (void)state;
+    TextList list = {0};
+    char many[2 * TEXT_LIST_MAX + 2] = "";
+    assert_int_equal(parts_parse("a,b,c", &list), 0);
+    assert_int_equal(list.n, 3);
+    assert_int_equal(parts_parse("a", &list), 0);
+    assert_int_equal(list.n, 1);
+    for (int i = 0; i < TEXT_LIST_MAX; i++) strcat(many, i ? ",b" : "b");
+    assert_int_equal(parts_parse(many, &list), 0);
+    assert_int_equal(list.n, TEXT_LIST_MAX);
+    assert_int_equal(parts_parse(strcat(many, ",b"), &list), -1);
+    static const char *const bad[] = {"", ",", "a,", ",b", "a,,b"};
+    for (int i = 0; i < ARRAY_LEN(bad); i++) assert_int_equal(parts_parse(bad[i], &list), -1);
+}
+
 static void bad_options_are_refused(void **state)
 {
     (void)state;
@@ -226,6 +254,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(options_are_taken_from_anywhere),
+        cmocka_unit_test(options_are_cut_at_commas),
         cmocka_unit_test(bad_options_are_refused),
         cmocka_unit_test(stop_strings_end_the_text),
         cmocka_unit_test(characters_come_out_whole),

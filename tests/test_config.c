@@ -7,23 +7,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/file.h"
 #include "model/config.h"
 #include "model/config_table.h"
+#include "paths.h"
 
 static char scratch[CFG_PATH];
-
-static const char *source_path(const char *name)
-{
-    static char path[2 * CFG_PATH];
-    const char *root = getenv("TTT_SOURCE_DIR");
-    snprintf(path, sizeof path, "%s/%s", root ? root : ".", name);
-    return path;
-}
 
 static const char *scratch_path(const char *name)
 {
@@ -318,7 +310,7 @@ static void documentation_is_the_table(void **state)
     Err err;
     char *text = config_keys_markdown(), *saved = NULL;
     size_t size = 0;
-    assert_int_equal(file_read(source_path("docs/config.md"), &saved, &size, 1 << 20, &err), 0);
+    assert_int_equal(file_read(source_file("docs/config.md"), &saved, &size, 1 << 20, &err), 0);
     assert_string_equal(saved, text); /* else: ttt config --keys > docs/config.md */
     free(text);
     free(saved);
@@ -376,9 +368,7 @@ static void meta_mode_needs_its_parts(void **state)
 static int scratch_make(void **state)
 {
     (void)state;
-    const char *base = getenv("TMPDIR");
-    snprintf(scratch, sizeof scratch, "%s/ttt-config-XXXXXX", base ? base : "/tmp");
-    return mkdtemp(scratch) ? 0 : -1;
+    return temp_folder(scratch, sizeof scratch);
 }
 
 static int scratch_remove(void **state)

@@ -15,16 +15,9 @@
 #include "hydra/scalar.h"
 #include "model/config_table.h"
 #include "model/config_tree.h"
+#include "paths.h"
 
 static char scratch[CFG_PATH];
-
-static const char *source_path(const char *name)
-{
-    static char path[2 * CFG_PATH];
-    const char *root = getenv("TTT_SOURCE_DIR");
-    snprintf(path, sizeof path, "%s/%s", root ? root : ".", name);
-    return path;
-}
 
 static void put(const char *name, const char *text)
 {
@@ -41,9 +34,7 @@ static void put(const char *name, const char *text)
 static int tree_make(void **state)
 {
     (void)state;
-    const char *base = getenv("TMPDIR");
-    snprintf(scratch, sizeof scratch, "%s/ttt-compose-XXXXXX", base ? base : "/tmp");
-    if (!mkdtemp(scratch)) return -1;
+    if (temp_folder(scratch, sizeof scratch) < 0) return -1;
     put("config.yaml", "defaults:\n  - model: a\n  - training: short\n  - _self_\n"
                        "training: {model_seed: 5, data_seed: 5}\n");
     put("model/a.yaml", "name: a\nhidden_size: 64\nnum_attention_heads: 4\nvocab_size: 100\n");
@@ -207,7 +198,7 @@ static void project_compose(Config *c, const char *experiment)
     char text[CFG_PATH];
     const char *overrides[] = {text};
     snprintf(text, sizeof text, "+experiment=%s", experiment);
-    if (config_compose(c, source_path("configs"), overrides, 1, &err) < 0 ||
+    if (config_compose(c, source_file("configs"), overrides, 1, &err) < 0 ||
         config_check(c, &err) < 0) {
         fail_msg("%s: %s", experiment, err.text);
     }
@@ -239,7 +230,7 @@ static void published_recipes_match_their_table(void **state)
     (void)state;
     char header[4096], line[4096], copy[4096];
     int rows = 0;
-    FILE *table = fopen(source_path("tests/fixtures/experiments.tsv"), "r");
+    FILE *table = fopen(source_file("tests/fixtures/experiments.tsv"), "r");
     assert_non_null(table);
     assert_non_null(fgets(header, sizeof header, table));
     header[strcspn(header, "\n")] = 0;
@@ -316,7 +307,7 @@ static void published_keys_are_known_and_typed(void **state)
     int rows = 0, n;
     HyArena *a = hy_arena_new();
     const ConfigKey *keys = config_keys(&n);
-    FILE *table = fopen(source_path("tests/fixtures/config-keys.tsv"), "r");
+    FILE *table = fopen(source_file("tests/fixtures/config-keys.tsv"), "r");
     assert_non_null(table);
     assert_non_null(fgets(line, sizeof line, table));
     for (; fgets(line, sizeof line, table); rows++) {
@@ -340,7 +331,7 @@ static const char *idle(HyConfig *h, const char *const *overrides, int n)
 {
     Err err = {0};
     char *base = config_base();
-    HyOptions o = config_options(source_path("configs"), base, overrides, n);
+    HyOptions o = config_options(source_file("configs"), base, overrides, n);
     if (hy_compose(h, &o, &err) < 0) fail_msg("%s", err.text);
     free(base);
     return config_idle(h);
@@ -372,7 +363,7 @@ static void a_recipe_can_be_cut_short(void **state)
     Err err = {0};
     const char *overrides[] = {"+experiment=125m/pretrain/pretrain-125m-e2e",
                                "training.total_steps=100"};
-    if (config_compose(&c, source_path("configs"), overrides, 2, &err) < 0 ||
+    if (config_compose(&c, source_file("configs"), overrides, 2, &err) < 0 ||
         config_check(&c, &err) < 0) {
         fail_msg("%s", err.text);
     }

@@ -2,8 +2,6 @@
  * leave rounded, must have the bits of products that round their operands each for itself. */
 #include "cuda_peer.h"
 
-#include "base/mem.h" // defines: ARRAY_LEN
-
 enum { OUTPUTS = 6 };
 
 /* One chain of kernels and products; y, n and z are operands and, grouped, nothing else. */

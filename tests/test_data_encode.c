@@ -18,6 +18,7 @@
 #include "data/encode.h"
 #include "data/split.h"
 #include "data/token_source.h"
+#include "paths.h"
 
 typedef struct Fixture {
     char dir[256];
@@ -38,9 +39,7 @@ static int setup(void **state)
     Fixture *f = calloc(1, sizeof *f);
     Err err;
     char path[600], big[1000];
-    const char *tmp = getenv("TMPDIR");
-    snprintf(f->dir, sizeof f->dir, "%.200s/ttt-data-XXXXXX", tmp != NULL ? tmp : "/tmp");
-    assert_non_null(mkdtemp(f->dir));
+    assert_int_equal(temp_folder(f->dir, sizeof f->dir), 0);
     snprintf(f->in, sizeof f->in, "%s/in", f->dir);
     snprintf(f->out, sizeof f->out, "%s/out", f->dir);
     snprintf(f->list, sizeof f->list, "%s/list", f->dir);
@@ -123,7 +122,7 @@ static void check_document(const Fixture *f, const TokenSource *source, int64_t 
     snprintf(path, sizeof path, "%s/%s", f->in, name);
     assert_int_equal(file_read(path, &text, &size, 1 << 20, &err), 0);
     assert_int_equal(doc.length, size + 1);
-    assert_int_equal(doc_read(source, i, 0, 1100, ids, &err), doc.length);
+    assert_int_equal(token_source_read(source, doc.start, doc.length, ids, &err), 0);
     assert_int_equal(ids[0], 256);
     for (size_t k = 0; k < size; k++) assert_int_equal(ids[k + 1], (unsigned char)text[k]);
     free(text);
@@ -165,10 +164,10 @@ static void encode_filters(void **state)
     const Fixture *f = *state;
     char hidden[400];
     snprintf(hidden, sizeof hidden, "%s/.hidden", f->in);
-    const char *paths[] = {f->in, hidden}, *extensions[] = {".py", ".none"};
+    const char *paths[] = {f->in, hidden}, *extensions[] = {"py", ".none", "e1"};
     EncodeOptions options = options_of(f, paths, 2);
     options.extensions = extensions;
-    options.n_extensions = 2;
+    options.n_extensions = ARRAY_LEN(extensions); /* with or without the dot; same1 has none */
     EncodeReport report;
     Err err;
     assert_int_equal(dataset_encode(&options, &report, &err), 0);
@@ -358,6 +357,10 @@ static void command_line(void **state)
         {"$TTT data encode $IN --out $OUT --val-fracton 0.5 2>&1 | grep -q -- --val-fraction", 0},
         {"$TTT data cat $OUT --range 5 2>/dev/null", 2},
         {"$TTT data 2>/dev/null", 2},
+        {"$TTT data chek $OUT 2>&1 | grep -q 'did you mean check'", 0},
+        {"$TTT data check --help | grep -q '^usage: ttt data'", 0},
+        {"$TTT data repack $OUT --out $OUT.2 --endian middle 2>/dev/null", 2},
+        {"$TTT data encode $IN --out $OUT --ext .py,,.txt 2>/dev/null", 2},
         {"$TTT data encode $IN --out $OUT --force --val-files $IN/empty.txt 2>&1"
          " | grep -q 'val is empty'",
          0},

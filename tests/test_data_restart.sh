@@ -18,21 +18,26 @@ options=(texts --shard-tokens 65536 --chunk-tokens 4096 --val-fraction 0.03)
 "$TTT" data encode "${options[@]}" --threads 3 --out threads >/dev/null 2>said || fail "$(cat said)"
 diff -r whole threads >/dev/null || fail "another number of threads, other bytes"
 
-kills=0 resumed=0
-for _ in $(seq 200); do
-    "$TTT" data encode "${options[@]}" --out parts >/dev/null 2>said &
-    pid=$!
-    files=$(find parts.partial -name '[0-9]*' 2>/dev/null | wc -l)
-    # Killed as soon as there are a few files more than before.
-    while kill -0 $pid 2>/dev/null &&
-        [ "$(find parts.partial -name '[0-9]*' 2>/dev/null | wc -l)" -lt $((files + 20)) ]; do
-        sleep 0.01
+# killed OUT FILES COMMAND...: the command again and again until there is OUT, each time killed when
+# it is FILES files of train further. How often, and how often one went on, is in kills and resumed.
+killed() {
+    local out=$1 files=$2 next=0 pid
+    shift 2
+    kills=0 resumed=0
+    for _ in $(seq 200); do
+        "$@" --out "$out" >/dev/null 2>said &
+        pid=$!
+        while [ -e "$out.partial/train/c/$next" ]; do next=$((next + 1)); done
+        next=$((next + files))
+        while kill -0 $pid 2>/dev/null && [ ! -e "$out.partial/train/c/$next" ]; do sleep 0.001; done
+        if kill -9 $pid 2>/dev/null; then kills=$((kills + 1)); fi
+        wait $pid 2>/dev/null
+        grep -q "going on after" said && resumed=$((resumed + 1))
+        [ -d "$out" ] && return
     done
-    if kill -9 $pid 2>/dev/null; then kills=$((kills + 1)); fi
-    wait $pid 2>/dev/null
-    grep -q "going on after" said && resumed=$((resumed + 1))
-    if [ -d parts ]; then break; fi
-done
+}
+
+killed parts 20 "$TTT" data encode "${options[@]}"
 [ "$kills" -ge 3 ] || fail "only $kills kills: the test is too quick to say anything"
 [ "$resumed" -ge $((kills / 2)) ] || fail "no run went on where another stopped"
 diff -r whole parts || fail "other bytes after $kills kills"
@@ -48,7 +53,9 @@ if "$TTT" data encode "${options[@]}" --out second >/dev/null 2>other; then fail
 grep -q "another process" other || fail "two at once: $(cat other)"
 kill -TERM $pid
 kill -CONT $pid
-if wait $pid; then fail "an interrupted run succeeds"; fi
+wait $pid
+status=$?
+[ $status -eq 143 ] || fail "an interrupted run ends with $status"
 grep -q "run the same command again" said || fail "interrupted: $(cat said)"
 [ ! -e second ] || fail "an interrupted run leaves a dataset"
 "$TTT" data encode "${options[@]}" --seed 5 --out second >/dev/null 2>said || fail "$(cat said)"
@@ -61,20 +68,7 @@ if "$TTT" data encode "${options[@]}" --out third >/dev/null 2>said; then fail "
 # Repacking, too, goes on where it was killed.
 repack=(data repack whole --codec zstd:9 --chunk-tokens 512 --shard-tokens 65536)
 "$TTT" "${repack[@]}" --out again >/dev/null 2>said || fail "repack: $(cat said)"
-kills=0 resumed=0
-for _ in $(seq 200); do
-    "$TTT" "${repack[@]}" --out packed >/dev/null 2>said &
-    pid=$!
-    files=$(find packed.partial -name '[0-9]*' 2>/dev/null | wc -l)
-    while kill -0 $pid 2>/dev/null &&
-        [ "$(find packed.partial -name '[0-9]*' 2>/dev/null | wc -l)" -lt $((files + 60)) ]; do
-        sleep 0.01
-    done
-    if kill -9 $pid 2>/dev/null; then kills=$((kills + 1)); fi
-    wait $pid 2>/dev/null
-    grep -q "going on after" said && resumed=$((resumed + 1))
-    if [ -d packed ]; then break; fi
-done
+killed packed 40 "$TTT" "${repack[@]}"
 [ "$kills" -ge 2 ] && [ "$resumed" -ge 1 ] || fail "repack: $kills kills, went on $resumed times"
 diff -r again packed || fail "repack: other bytes after $kills kills"
 "$TTT" data check packed >/dev/null 2>said || fail "check of what was repacked: $(cat said)"

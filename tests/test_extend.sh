@@ -30,7 +30,7 @@ extend() { train "$1" "tiny/extension/ext-tiny-$1-4K" "${@:2}"; }
 
 expect_done() { "$@" || fail "exit status $?: $*: $(tail -n 2 err)"; }
 
-refuse() { # PATTERN COMMAND...: exit status 1, and the last line says why
+refuse_train() { # PATTERN COMMAND...: exit status 1, and the last line says why
     local pattern=$1 status=0
     shift
     "$@" || status=$?
@@ -89,16 +89,16 @@ done
 
 echo "== refusals" >&2
 new=(training.exp_name=new training.total_steps=1)
-refuse 'nowhere/checkpoints.*training.resume_exp_name' extend swa "${new[@]}" training.resume_exp_name=nowhere
-refuse 'no complete checkpoint of step 7; choose another training.resume_step' extend swa "${new[@]}" training.resume_step=7
-refuse 'training.resume_exp_name=NAME' extend swa "${new[@]}" 'training.resume_exp_name=""'
-refuse 'load_part = some .*none, params or all' extend swa "${new[@]}" training.load_part=some
-refuse "safetensors: .*wte.weight' has shape \\(258, 32\\), this configuration needs \\(258, 48\\)" extend swa "${new[@]}" model.hidden_size=48
-refuse 'safetensors: .*prime' extend e2e "${new[@]}" training.resume_exp_name=pretrain-tiny-swa
+refuse_train 'nowhere/checkpoints.*training.resume_exp_name' extend swa "${new[@]}" training.resume_exp_name=nowhere
+refuse_train 'no complete checkpoint of step 7; choose another training.resume_step' extend swa "${new[@]}" training.resume_step=7
+refuse_train 'training.resume_exp_name=NAME' extend swa "${new[@]}" 'training.resume_exp_name=""'
+refuse_train 'load_part = some .*none, params or all' extend swa "${new[@]}" training.load_part=some
+refuse_train "safetensors: .*wte.weight' has shape \\(258, 32\\), this configuration needs \\(258, 48\\)" extend swa "${new[@]}" model.hidden_size=48
+refuse_train 'safetensors: .*prime' extend e2e "${new[@]}" training.resume_exp_name=pretrain-tiny-swa
 printf 'x' | dd of="$(checkpoint pretrain-tiny-fa 22)/model.safetensors" bs=1 seek=5000 conv=notrunc 2>/dev/null
 expect_done extend fa "${new[@]}" # passes over the damaged one
 grep -q 'step-00000020' err || fail "a damaged checkpoint is not passed over: $(cat err)"
-refuse 'no complete checkpoint of step 22' extend fa "${new[@]}" training.exp_name=new2 training.resume_step=22
+refuse_train 'no complete checkpoint of step 22' extend fa "${new[@]}" training.exp_name=new2 training.resume_step=22
 
 [ $failures -eq 0 ] && echo "all as expected" || echo "$failures problems"
 exit $((failures > 0))

@@ -8,12 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "memory_source.h"
 #include "own_folder.h"
+#include "paths.h"
 #include "run/holdout.h"
 #include "run/parity.h"
 
@@ -57,18 +58,15 @@ static void fixture_agrees(const char *folder, const char *name)
     Model *m;
     TokenSource *source;
     Holdout h;
-    const char *root = getenv("TTT_SOURCE_DIR");
-    snprintf(path, sizeof path, "%s/tests/fixtures/%s.json", root ? root : ".", name);
-    assert_int_equal(parity_case_open(&c, path, &err), 0);
+    snprintf(path, sizeof path, "tests/fixtures/%s.json", name);
+    assert_int_equal(parity_case_open(&c, source_file(path), &err), 0);
     c.cfg.model.compute_dtype = COMPUTE_FP32;
     BackendOptions bo = {.threads = 1};
     assert_int_equal(backend_open(&be, &bo, &err), 0);
     assert_int_equal(model_create(&m, be, &c.cfg, &err), 0);
     assert_int_equal(model_load_params(m, c.inputs_path, "params/", &err), 0);
-    assert_int_equal(token_source_from_memory(&source, c.tokens, c.T + 1,
-                                              (int32_t)c.cfg.model.vocab_size,
-                                              (int32_t)c.cfg.model.bos_token_id, &err),
-                     0);
+    source = memory_source(c.tokens, c.T + 1, (int32_t)c.cfg.model.vocab_size,
+                           (int32_t)c.cfg.model.bos_token_id);
     HoldoutOptions o = {.length = c.T, .batch = 8, .memory = ROOM, .out = folder};
     assert_int_equal(holdout_score(&h, m, source, &o, &err), 0);
     assert_int_equal(h.scored, 1);
@@ -145,8 +143,7 @@ static void bench_open(Bench *b)
     BackendOptions bo = {.threads = 1};
     assert_int_equal(backend_open(&b->be, &bo, &err), 0);
     assert_int_equal(model_create(&b->m, b->be, &c, &err), 0);
-    assert_int_equal(
-        token_source_from_memory(&b->source, b->tokens, ARRAY_LEN(b->tokens), 40, 0, &err), 0);
+    b->source = memory_source(b->tokens, ARRAY_LEN(b->tokens), 40, 0);
 }
 
 static void bench_close(Bench *b)

@@ -15,6 +15,7 @@
 #include "gz_json.h"
 #include "hydra/compose.h"
 #include "hydra/emit.h"
+#include "paths.h"
 
 enum { MAX_OVERRIDES = 32, PATH_SIZE = 1024 };
 
@@ -27,10 +28,9 @@ typedef struct Case {
 
 static const char *fixture(const char *folder, const char *name)
 {
-    static char path[PATH_SIZE];
-    const char *root = getenv("TTT_SOURCE_DIR");
-    snprintf(path, sizeof path, "%s/tests/fixtures/%s/%s", root ? root : ".", folder, name);
-    return path;
+    char path[PATH_SIZE];
+    snprintf(path, sizeof path, "tests/fixtures/%s/%s", folder, name);
+    return source_file(path);
 }
 
 /* Equal values in the same order; numbers of the same kind. */
@@ -67,7 +67,7 @@ static void case_read(Case *c, const char *folder, json_t *json)
 static int compose(HyConfig *out, const Case *c, bool multirun, Err *err)
 {
     const char *name = json_string_value(json_object_get(c->json, "config"));
-    static char conf[PATH_SIZE];
+    static char conf[PATH_MAX];
     snprintf(conf, sizeof conf, "%s", fixture(c->folder, "conf"));
     HyOptions o = {.folder = {{"main", conf}},
                    .n_folders = 1,

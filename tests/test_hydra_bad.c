@@ -12,6 +12,8 @@
 
 #include "base/file.h"
 #include "hydra/compose.h"
+#include "hydra/load.h"
+#include "paths.h"
 
 enum { PATH_SIZE = 1024, LEVELS = 10000 };
 
@@ -245,6 +247,29 @@ static void size_is_bounded(void **state)
     free(text);
 }
 
+/* Escapes of two bytes that become three: a text grows as it is read. */
+static void escapes_have_room(void **state)
+{
+    (void)state;
+    static const char *const escapes[] = {"\\L", "\\P", "\\N", "\\x41", "\\u0800", "\\U0010ffff"};
+    static const size_t bytes[] = {3, 3, 2, 1, 3, 4};
+    enum { N = 20000 };
+    for (int k = 0; k < ARRAY_LEN(escapes); k++) {
+        Err err;
+        HyArena *a = hy_arena_new();
+        size_t n = strlen(escapes[k]), size = N * n + 5;
+        char *text = malloc(size + 1);
+        strcpy(text, "a: \"");
+        for (size_t i = 0; i < N; i++) memcpy(text + 4 + i * n, escapes[k], n);
+        strcpy(text + size - 1, "\"");
+        HyNode *root = hy_load_text(a, text, size, "long.yaml", &err);
+        assert_non_null(root);
+        assert_int_equal(strlen(hy_get(root, "a")->text), N * bytes[k]);
+        free(text);
+        hy_arena_free(a);
+    }
+}
+
 static void sweeps_are_bounded(void **state)
 {
     (void)state;
@@ -272,9 +297,7 @@ static void sweeps_are_bounded(void **state)
 static int scratch_make(void **state)
 {
     (void)state;
-    const char *base = getenv("TMPDIR");
-    snprintf(scratch, sizeof scratch, "%s/ttt-hydra-XXXXXX", base ? base : "/tmp");
-    if (!mkdtemp(scratch)) return -1;
+    if (temp_folder(scratch, sizeof scratch) < 0) return -1;
     put("good.yaml", "a: 1\n", 5);
     return 0;
 }
@@ -296,6 +319,7 @@ int main(void)
         cmocka_unit_test(depth_is_bounded),
         cmocka_unit_test(chains_are_bounded),
         cmocka_unit_test(size_is_bounded),
+        cmocka_unit_test(escapes_have_room),
         cmocka_unit_test(sweeps_are_bounded),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);

@@ -15,6 +15,7 @@
 
 #include "base/file.h"
 #include "own_folder.h"
+#include "paths.h"
 #include "run/checkpoint.h"
 #include "run/export.h"
 #include "run/import.h"
@@ -24,10 +25,9 @@
 
 static const char *fixture(const char *name)
 {
-    static char path[PATH_MAX];
-    const char *root = getenv("TTT_SOURCE_DIR");
-    snprintf(path, sizeof path, "%s/tests/fixtures/%s", root ? root : ".", name);
-    return path;
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "tests/fixtures/%s", name);
+    return source_file(path);
 }
 
 static void import_ok(const ImportOptions *o)

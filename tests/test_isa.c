@@ -19,6 +19,7 @@
 #include "base/rng.h"
 #include "model/sweep.h"
 #include "ops/ops.h"
+#include "paths.h"
 
 enum { B = 3, R = 37, H = 2, D = 18, C = H * D, V = 1003, N = B * R * C, POOL = 12 };
 
@@ -375,10 +376,8 @@ static void test_cores(void **state)
 {
     (void)state;
     Err err;
-    const char *tmp = getenv("TMPDIR");
     char root[200];
-    snprintf(root, sizeof root, "%s/ttt-cores-XXXXXX", tmp ? tmp : "/tmp");
-    assert_non_null(mkdtemp(root));
+    assert_int_equal(temp_folder(root, sizeof root), 0);
     const char *const siblings[] = {"0,4\n", "1,5\n", "2,6\n", "3,7\n"};
     for (int i = 0; i < 8; i++) describe_cpu(root, i, siblings[i % 4]);
     describe_cpu(root, 8, "8-9\n");

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "data/loader.h"
+#include "memory_source.h"
 
 static void assert_mentions(const Err *err, const char *part)
 {
@@ -20,7 +21,7 @@ static Loader *count_loader(TokenSource **source, int32_t *tokens, int64_t n, Lo
     Loader *loader;
     Err err;
     for (int64_t i = 0; i < n; i++) tokens[i] = (int32_t)i;
-    assert_int_equal(token_source_from_memory(source, tokens, n, INT32_MAX, -1, &err), 0);
+    *source = memory_source(tokens, n, INT32_MAX, -1);
     assert_int_equal(loader_open(&loader, *source, options, &err), 0);
     return loader;
 }
@@ -180,7 +181,7 @@ static void loader_ahead_fails_in_turn(void **state)
     Loader *loader;
     Err err;
     for (int i = 0; i < N; i++) tokens[i] = i == BAD ? -5 : i;
-    assert_int_equal(token_source_from_memory(&source, tokens, N, 1000, -1, &err), 0);
+    source = memory_source(tokens, N, 1000, -1);
     LoaderOptions options = {.seq_length = T, .batch_size = 1, .sequential = true, .ahead = true};
     assert_int_equal(loader_open(&loader, source, options, &err), 0);
     for (int64_t k = 0; k < 25; k++) {

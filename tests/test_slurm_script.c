@@ -15,6 +15,7 @@
 #include "cli/submitted.h"
 #include "hydra/load.h"
 #include "hydra/source.h"
+#include "paths.h"
 
 enum { MAX_DOC = 1 << 20 };
 
@@ -226,13 +227,12 @@ static void the_page_has_a_row_for_each_key(void **state)
 {
     (void)state;
     int n;
-    char path[1024], row[256], *text;
+    char row[256], *text;
     size_t size;
     Err err;
-    const char *root = getenv("TTT_SOURCE_DIR");
     const SlurmKey *keys = slurm_keys(&n);
-    snprintf(path, sizeof path, "%s/docs/slurm.md", root ? root : ".");
-    if (file_read(path, &text, &size, MAX_DOC, &err) < 0) fail_msg("%s", err.text);
+    if (file_read(source_file("docs/slurm.md"), &text, &size, MAX_DOC, &err) < 0)
+        fail_msg("%s", err.text);
     for (int i = 0; i < n; i++) {
         const char *option = keys[i].option;
         snprintf(row, sizeof row, "| `%s` | %s%s%s | %s |", keys[i].name, option ? "`--" : "",

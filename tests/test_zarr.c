@@ -1,4 +1,5 @@
 /* zarr arrays: recorded ones, written ones; the cache under threads. */
+#include "paths.h"
 #include "zarr_fixture.h"
 
 #include <jansson.h>
@@ -6,18 +7,10 @@
 
 #include "base/crc32c.h"
 #include "base/file.h"
-#include "data/codec_kinds.h"
 #include "data/token_source.h"
 #include "data/widen.h"
 #include "data/zarr_source.h"
 #include "data/zarr_writer.h"
-
-static const char *source_dir(void)
-{
-    const char *dir = getenv("TTT_SOURCE_DIR");
-    if (dir == NULL) skip();
-    return dir;
-}
 
 /* --- recorded arrays -------------------------------------------------------------------------- */
 
@@ -59,11 +52,9 @@ static void check_recorded(const char *root, const char *name, const json_t *exp
 static void recorded_arrays(void **state)
 {
     (void)state;
-    char root[512], path[600];
-    snprintf(root, sizeof root, "%s/tests/fixtures/zarr", source_dir());
-    snprintf(path, sizeof path, "%s/expected.json", root);
-    json_t *all = json_load_file(path, 0, NULL), *expected;
-    const char *name;
+    json_t *all = json_load_file(source_file("tests/fixtures/zarr/expected.json"), 0, NULL);
+    json_t *expected;
+    const char *name, *root = source_file("tests/fixtures/zarr");
     assert_int_equal(json_object_size(all), 8);
     json_object_foreach(all, name, expected) check_recorded(root, name, expected);
     json_decref(all);
@@ -97,13 +88,13 @@ static void check_peer_group(const char *dir, const char *split, int64_t length)
 static void peer_arrays(void **state)
 {
     const Fixture *f = *state;
-    char path[600], name[256], last[256] = "", dir[600];
+    const char *hashes = source_file("tests/fixtures/zarr_python.txt");
+    char name[256], last[256] = "", dir[600];
     int groups = 0;
-    snprintf(path, sizeof path, "%s/tests/fixtures/zarr_python.txt", source_dir());
     char *text, *save;
     size_t size;
     Err err;
-    assert_int_equal(file_read(path, &text, &size, 1 << 22, &err), 0);
+    assert_int_equal(file_read(hashes, &text, &size, 1 << 22, &err), 0);
     for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
         char *hex = strchr(line, ' ');
         assert_non_null(hex);
@@ -123,7 +114,7 @@ static void peer_arrays(void **state)
     }
     assert_int_equal(groups, 20);
     free(text);
-    assert_int_equal(file_read(path, &text, &size, 1 << 22, &err), 0);
+    assert_int_equal(file_read(hashes, &text, &size, 1 << 22, &err), 0);
     last[0] = 0;
     for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
         snprintf(name, sizeof name, "%.*s", (int)strcspn(line, "/"), line);

@@ -1,7 +1,6 @@
 /* Ids in the cache: packed to the bits of the vocabulary, and what does not fit into them. */
 #include "zarr_fixture.h"
 
-#include "base/file.h"
 #include "data/packed.h"
 #include "data/widen.h"
 #include "data/zarr_array.h"

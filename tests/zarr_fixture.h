@@ -15,6 +15,7 @@
 
 #include "base/file.h"
 #include "data/zarr_writer.h"
+#include "paths.h"
 
 typedef struct Fixture {
     char dir[256];
@@ -23,9 +24,7 @@ typedef struct Fixture {
 static inline int setup(void **state)
 {
     Fixture *f = calloc(1, sizeof *f);
-    const char *tmp = getenv("TMPDIR");
-    snprintf(f->dir, sizeof f->dir, "%.200s/ttt-zarr-XXXXXX", tmp != NULL ? tmp : "/tmp");
-    assert_non_null(mkdtemp(f->dir));
+    assert_int_equal(temp_folder(f->dir, sizeof f->dir), 0);
     *state = f;
     return 0;
 }

@@ -4,11 +4,9 @@
 
 #include <jansson.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "base/jsonl.h"
 #include "base/mem.h"
@@ -70,17 +68,10 @@ static json_t *sources_json(const ttt_source *sources, int n)
     return list;
 }
 
-static void date_now(char *out, size_t size)
-{
-    time_t now = time(NULL);
-    struct tm utc;
-    if (!gmtime_r(&now, &utc) || !strftime(out, size, "%Y-%m-%dT%H:%M:%SZ", &utc)) out[0] = 0;
-}
-
 static void meta_collect(MetaList *list, const MemoryHeader *h)
 {
-    char created[32];
-    date_now(created, sizeof created);
+    char created[TIME_TEXT_SIZE];
+    time_text(created);
     meta_add(list, "format", FORMAT);
     meta_add(list, "format_version", VERSION);
     meta_add(list, st_checksum.key, st_checksum.value);

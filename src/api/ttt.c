@@ -227,10 +227,9 @@ static int reader_start(ttt_reader *r, ttt_model *m, const ttt_reader_options *o
     if (!(o.inner_lr >= 0) || isinf(o.inner_lr))
         return err_set(err, "inner_lr = %g: give a positive number, or 0 for the trained one",
                        o.inner_lr);
-    /* "As trained" is the rate after its warmup, which evaluation uses too. */
-    const TrainingConfig *t = &m->model->cfg.training;
+    double trained = inner_lr_at(&m->model->cfg.training, EVALUATION_STEP);
     r->m = m;
-    r->inner_lr = o.inner_lr > 0 ? o.inner_lr : saved_lr > 0 ? saved_lr : inner_lr_at(t, INT_MAX);
+    r->inner_lr = o.inner_lr > 0 ? o.inner_lr : saved_lr > 0 ? saved_lr : trained;
     int threads = computing_begin(m);
     int status =
         reader_create(&r->reader, m->model, m->info.learns && !o.no_learning, r->inner_lr, err);

@@ -86,7 +86,7 @@ static int remove_inside(int fd, const char *path, int depth, Err *err)
     int status = 0;
     const struct dirent *entry;
     while (status == 0 && (errno = 0, entry = readdir(dir))) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+        if (!path_is_name(entry->d_name)) continue;
         status = remove_entry(fd, path, entry->d_name, depth, err);
     }
     if (status == 0 && errno != 0) status = file_error(err, "list the folder", path);

@@ -56,6 +56,19 @@ bool file_exists(const char *path)
     return stat(path, &info) == 0 && S_ISREG(info.st_mode);
 }
 
+bool path_is_name(const char *path)
+{
+    return path[0] && !strchr(path, '/') && strcmp(path, ".") != 0 && strcmp(path, "..") != 0;
+}
+
+int path_whole(char *out, size_t out_size, const char *path, Err *err)
+{
+    char here[PATH_MAX];
+    if (!getcwd(here, sizeof here)) return file_error(err, "find", ".");
+    while (strncmp(path, "./", 2) == 0) path += 2;
+    return path_join(out, out_size, *path == '/' ? "" : here, path, err);
+}
+
 int path_join(char *out, size_t out_size, const char *folder, const char *name, Err *err)
 {
     size_t length = strlen(folder);
@@ -172,6 +185,20 @@ int atomic_commit(AtomicFile *file, Err *err)
     }
     TRY(path_parent(folder, sizeof folder, file->path, err));
     return dir_sync(folder, err);
+}
+
+int file_append(int fd, const char *path, const void *data, size_t size, Err *err)
+{
+    struct stat before;
+    if (fstat(fd, &before) != 0) return file_error(err, "append to", path);
+    ssize_t n;
+    do n = write(fd, data, size);
+    while (n < 0 && errno == EINTR);
+    if (n == (ssize_t)size) return 0;
+    int code = n >= 0 ? ENOSPC : errno; /* a regular file takes a part only when it is full */
+    if (n > 0 && ftruncate(fd, before.st_size) != 0) code = errno;
+    errno = code;
+    return file_error(err, "append to", path);
 }
 
 int file_write_atomic(const char *path, const void *data, size_t size, Err *err)

@@ -29,6 +29,10 @@ int atomic_patch(AtomicFile *file, size_t at, const void *data, size_t size, Err
 int atomic_commit(AtomicFile *file, Err *err);
 void atomic_abort(AtomicFile *file);
 
+/* Appends all or, by cutting the file back to where it was, nothing. fd: opened with O_APPEND; path
+ * is for messages. */
+int file_append(int fd, const char *path, const void *data, size_t size, Err *err);
+
 int file_write_atomic(const char *path, const void *data, size_t size, Err *err);
 /* Reads a whole file (a pipe too) of at most max_size bytes. *data ends with a NUL that *size does
  * not count; the caller frees it. On failure both are left alone. */
@@ -44,6 +48,10 @@ int dir_remove(const char *path, Err *err);
 /* Makes the names in a folder (new files, renames) survive a power cut. */
 int dir_sync(const char *path, Err *err);
 
+/* Whether it names something in a folder itself: not empty, no slash, not "." nor "..". */
+bool path_is_name(const char *path);
+/* out = the whole path: behind the working directory where it is relative. Fails when too long. */
+int path_whole(char *out, size_t out_size, const char *path, Err *err);
 /* out = "FOLDER/NAME" with one slash between; NAME alone when FOLDER is "". Fails when too long. */
 int path_join(char *out, size_t out_size, const char *folder, const char *name, Err *err);
 /* out = the folder that holds PATH: "." for a bare name. Fails when too long. */

@@ -1,7 +1,6 @@
 /* Append-only JSON-lines log. Nothing is buffered: a line is in the file when the call returns. */
 #include "base/jsonl.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
@@ -11,6 +10,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 
 struct JsonLog {
     int fd;
@@ -22,20 +22,13 @@ json_t *json_number(double value)
     return isfinite(value) ? json_real(value) : json_null();
 }
 
-/* Writes all or, by cutting the file back to where it was, nothing. */
-static int append(const JsonLog *log, const char *text, size_t size, Err *err)
+json_t *json_text(const char *text)
 {
-    struct stat before;
-    if (fstat(log->fd, &before) != 0) return file_error(err, "append to", log->path);
-    ssize_t n;
-    do n = write(log->fd, text, size);
-    while (n < 0 && errno == EINTR);
-    if (n == (ssize_t)size) return 0;
-    if (n >= 0) errno = ENOSPC; /* the only reason for a regular file to take a part */
-    int code = errno;
-    if (n > 0 && ftruncate(log->fd, before.st_size) != 0) code = errno;
-    errno = code;
-    return file_error(err, "append to", log->path);
+    size_t size;
+    char *utf8 = utf8_repair(text, strlen(text), &size);
+    json_t *string = json_stringn(utf8, size);
+    mem_free(utf8);
+    return string;
 }
 
 static int close_last_line(const JsonLog *log, Err *err)
@@ -48,7 +41,7 @@ static int close_last_line(const JsonLog *log, Err *err)
                        log->path);
     if (info.st_size == 0) return 0;
     if (pread(log->fd, &last, 1, info.st_size - 1) != 1) return file_error(err, "read", log->path);
-    return last == '\n' ? 0 : append(log, "\n", 1, err);
+    return last == '\n' ? 0 : file_append(log->fd, log->path, "\n", 1, err);
 }
 
 int jsonl_open(JsonLog **out, const char *path, Err *err)
@@ -74,7 +67,7 @@ int jsonl_write(JsonLog *log, const json_t *object, Err *err)
     CHECK(line, "a log line for %s is not a JSON object", log->path);
     size_t size = strlen(line);
     line[size] = '\n'; /* in the place of the final NUL */
-    int status = append(log, line, size + 1, err);
+    int status = file_append(log->fd, log->path, line, size + 1, err);
     free(line);
     return status;
 }

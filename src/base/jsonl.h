@@ -17,6 +17,8 @@ void jsonl_close(JsonLog *log); /* NULL is fine */
 
 /* A JSON number, or null for NaN and infinities, which JSON cannot hold. */
 json_t *json_number(double value);
+/* A JSON string of text that need not be UTF-8, such as a path: what is not becomes U+FFFD. */
+json_t *json_text(const char *text);
 
 /* Writes a whole object as a file of its own, atomically, with a final newline. flags: jansson's,
  * such as JSON_INDENT(2). Takes the reference. */

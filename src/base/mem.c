@@ -10,19 +10,27 @@
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
-#ifdef __SANITIZE_ADDRESS__
+#ifdef MEM_GUARDED
 #include <sanitizer/asan_interface.h>
 #endif
 
 enum { ALIGNMENT = 64, MARGIN = ALIGNMENT + sizeof(void *) };
 
-/* The bytes that alignment leaves over would hide an overrun of up to MARGIN bytes from ASan. */
-static void guard_tail(char *begin, const char *end)
+void mem_close(void *begin, size_t n)
 {
-#ifdef __SANITIZE_ADDRESS__
-    __asan_poison_memory_region(begin, (size_t)(end - begin));
+#ifdef MEM_GUARDED
+    __asan_poison_memory_region(begin, n);
 #else
-    (void)begin, (void)end;
+    (void)begin, (void)n;
+#endif
+}
+
+void mem_open(void *begin, size_t n)
+{
+#ifdef MEM_GUARDED
+    __asan_unpoison_memory_region(begin, n);
+#else
+    (void)begin, (void)n;
 #endif
 }
 
@@ -35,7 +43,7 @@ static void *take(size_t n)
     uintptr_t at = ((uintptr_t)raw + MARGIN - 1) / ALIGNMENT * ALIGNMENT;
     char *p = raw + (at - (uintptr_t)raw);
     memcpy(p - sizeof raw, &raw, sizeof raw);
-    guard_tail(p + n, raw + n + MARGIN);
+    mem_close(p + n, (size_t)(raw + MARGIN - p)); /* would hide an overrun of up to MARGIN bytes */
     return p;
 }
 
@@ -197,4 +205,12 @@ double time_now(void)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+void time_text(char out[TIME_TEXT_SIZE])
+{
+    time_t now = time(NULL);
+    struct tm utc;
+    if (!gmtime_r(&now, &utc) || !strftime(out, TIME_TEXT_SIZE, "%Y-%m-%dT%H:%M:%SZ", &utc))
+        out[0] = '\0';
 }

@@ -1,4 +1,4 @@
-/* Memory: aligned allocation, and what the process and the machine have of it; the clock. */
+/* Memory: aligned allocation, and what the process and the machine have of it; clocks. */
 #ifndef TTT_BASE_MEM_H
 #define TTT_BASE_MEM_H
 
@@ -14,6 +14,22 @@ void *mem_try(size_t n, const char *what, Err *err);
 void *mem_alloc(size_t n);
 void mem_free(void *p); /* NULL is fine */
 
+/* Under AddressSanitizer: bytes of a block that is handed out in parts, which touching is to be an
+ * error, and bytes that may be touched again. MEM_GUARD: how many to leave between two parts. */
+#if defined(__SANITIZE_ADDRESS__)
+#define MEM_GUARDED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define MEM_GUARDED 1
+#endif
+#endif
+#ifdef MEM_GUARDED
+enum { MEM_GUARD = 16 };
+#else
+enum { MEM_GUARD = 0 };
+#endif
+void mem_close(void *begin, size_t n);
+void mem_open(void *begin, size_t n);
 /* Sets "no memory for WHAT: so much wanted, so much free; next step", and returns -1. */
 int mem_refuse(Err *err, size_t wanted, const char *what);
 /* For what is small, where nothing could go on without it: unless it is there, the program ends
@@ -28,5 +44,8 @@ size_t mem_available(void);
 
 /* Seconds of a clock that never goes back; only differences mean something. */
 double time_now(void);
+/* The date and time of day: "2026-01-31T12:00:00Z" (ISO 8601, UTC). */
+enum { TIME_TEXT_SIZE = 32 };
+void time_text(char out[TIME_TEXT_SIZE]);
 
 #endif

@@ -1,13 +1,23 @@
-/* Edit distance, suggestions, and safe display of names. */
+/* Beginnings, ends, edit distance, suggestions, and safe display of names. */
 #include "base/names.h"
 
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/err.h" // defines: line_keep
 
 enum { MAX_LENGTH = 127 };
+
+bool text_starts(const char *text, const char *start)
+{
+    return strncmp(text, start, strlen(start)) == 0;
+}
+
+bool text_ends(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
 
 static int min3(int a, int b, int c)
 {

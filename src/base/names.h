@@ -1,8 +1,14 @@
-/* Names in error texts: the nearest known one, and showing a foreign one on one line. */
+/* Names: their beginnings and ends; the nearest known one, and a foreign one on one line, for error
+ * texts. */
 #ifndef TTT_BASE_NAMES_H
 #define TTT_BASE_NAMES_H
 
+#include <stdbool.h>
+
 enum { NAME_SHOWN_MAX = 120 };
+
+bool text_starts(const char *text, const char *start);
+bool text_ends(const char *text, const char *end);
 
 /* Insertions, deletions, substitutions and swaps of neighbours that turn a into b. Only the first
  * 127 bytes of each are looked at. */

@@ -11,8 +11,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "elements are written 
 enum { MAX_DIMS = 8, HEADER_SIZE = 320, PREFIX_SIZE = 10 };
 
 /* Returns the header's size, a multiple of 64. */
-static size_t header_fill(char header[HEADER_SIZE], const char *type, const int64_t *shape,
-                          int n_dims)
+static size_t header_fill(char header[HEADER_SIZE], const int64_t *shape, int n_dims)
 {
     char dims[MAX_DIMS * 24] = "";
     for (int i = 0; i < n_dims; i++) { /* one dimension is "(5,)" in Python */
@@ -22,7 +21,7 @@ static size_t header_fill(char header[HEADER_SIZE], const char *type, const int6
     if (n_dims > 1) dims[strlen(dims) - 1] = '\0';
     memset(header, ' ', HEADER_SIZE);
     int used = snprintf(header + PREFIX_SIZE, HEADER_SIZE - PREFIX_SIZE,
-                        "{'descr': '%s', 'fortran_order': False, 'shape': (%s), }", type, dims);
+                        "{'descr': '<f4', 'fortran_order': False, 'shape': (%s), }", dims);
     size_t size = (PREFIX_SIZE + (size_t)used + 1 + 63) / 64 * 64;
     header[PREFIX_SIZE + used] = ' ';
     header[size - 1] = '\n';
@@ -33,30 +32,20 @@ static size_t header_fill(char header[HEADER_SIZE], const char *type, const int6
     return size;
 }
 
-static int array_write(const char *path, const char *type, size_t element_size, const void *data,
-                       const int64_t *shape, int n_dims, Err *err)
+static size_t data_size(const int64_t *shape, int n_dims)
 {
-    char header[HEADER_SIZE];
-    AtomicFile file;
-    size_t size = element_size;
-    CHECK(n_dims >= 0 && n_dims <= MAX_DIMS, "%d dimensions for %s", n_dims, path);
+    size_t size = sizeof(float);
     for (int i = 0; i < n_dims; i++) size *= (size_t)shape[i];
-    size_t header_size = header_fill(header, type, shape, n_dims);
-    TRY(atomic_open(&file, path, err));
-    TRY(atomic_write(&file, header, header_size, err));
-    TRY(atomic_write(&file, data, size, err));
-    return atomic_commit(&file, err);
+    return size;
 }
 
 int npy_begin_f32(AtomicFile *file, const char *path, const int64_t *shape, int n_dims, Err *err)
 {
     char header[HEADER_SIZE];
-    size_t size = sizeof(float);
     CHECK(n_dims >= 0 && n_dims <= MAX_DIMS, "%d dimensions for %s", n_dims, path);
-    for (int i = 0; i < n_dims; i++) size *= (size_t)shape[i];
-    size_t header_size = header_fill(header, "<f4", shape, n_dims);
+    size_t header_size = header_fill(header, shape, n_dims);
     TRY(atomic_open(file, path, err));
-    int code = posix_fallocate(file->fd, 0, (off_t)(header_size + size));
+    int code = posix_fallocate(file->fd, 0, (off_t)(header_size + data_size(shape, n_dims)));
     if (code != 0 && code != EOPNOTSUPP && code != EINVAL) {
         atomic_abort(file);
         errno = code;
@@ -67,15 +56,8 @@ int npy_begin_f32(AtomicFile *file, const char *path, const int64_t *shape, int 
 
 int npy_write_f32(const char *path, const float *data, const int64_t *shape, int n_dims, Err *err)
 {
-    return array_write(path, "<f4", sizeof *data, data, shape, n_dims, err);
-}
-
-int npy_write_f64(const char *path, const double *data, const int64_t *shape, int n_dims, Err *err)
-{
-    return array_write(path, "<f8", sizeof *data, data, shape, n_dims, err);
-}
-
-int npy_write_i32(const char *path, const int32_t *data, const int64_t *shape, int n_dims, Err *err)
-{
-    return array_write(path, "<i4", sizeof *data, data, shape, n_dims, err);
+    AtomicFile file;
+    TRY(npy_begin_f32(&file, path, shape, n_dims, err));
+    TRY(atomic_write(&file, data, data_size(shape, n_dims), err));
+    return atomic_commit(&file, err);
 }

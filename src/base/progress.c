@@ -101,7 +101,7 @@ void progress_update(Progress *p, uint64_t done, const char *note)
 {
     char line[LINE_SIZE];
     double now = time_now();
-    if (now - p->last_drawn < (p->terminal ? redraw_seconds : plain_seconds)) return;
+    if (!p->label || now - p->last_drawn < (p->terminal ? redraw_seconds : plain_seconds)) return;
     p->last_drawn = now;
     /* A line that fills the last column would wrap on some terminals. */
     int width = p->terminal ? terminal_width() - 1 : LINE_SIZE;
@@ -115,6 +115,7 @@ void progress_update(Progress *p, uint64_t done, const char *note)
 void progress_end(Progress *p, const char *summary)
 {
     char spent[24];
+    if (!p->label) return;
     format_time(time_now() - p->start, spent);
     fprintf(stderr, "%s%s: %s (%s)\n", p->terminal ? "\r\033[K" : "", p->label, summary, spent);
 }

@@ -8,14 +8,15 @@
 #include <stdint.h>
 
 typedef struct Progress {
-    const char *label, *unit; /* the caller's; they outlive the Progress */
+    const char *label, *unit; /* the caller's; they outlive the Progress. No label: not shown */
     uint64_t total;           /* 0: unknown, so no bar and no time left */
     uint64_t skipped;         /* done before the start */
     double start, last_drawn; /* seconds of time_now() */
     bool terminal;
 } Progress;
 
-/* unit_name is the plural of what is counted: "tokens". */
+/* unit_name is the plural of what is counted: "tokens". label NULL: nothing is shown, now or later.
+ */
 void progress_start(Progress *p, const char *label, uint64_t total_units, const char *unit_name);
 /* Units done in an earlier run (resume): part of the bar, but not of the rate. */
 void progress_skip(Progress *p, uint64_t done);

@@ -80,6 +80,16 @@ void sha256_update(Sha256 *s, const void *data, size_t size)
     }
 }
 
+void sha256_text(Sha256 *s, const char *text)
+{
+    sha256_update(s, text, strlen(text) + 1);
+}
+
+void sha256_number(Sha256 *s, int64_t number)
+{
+    sha256_update(s, &number, sizeof number);
+}
+
 void sha256_final(Sha256 *s, unsigned char digest[SHA256_SIZE])
 {
     static const unsigned char padding[64] = {0x80};

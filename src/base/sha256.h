@@ -15,6 +15,9 @@ typedef struct Sha256 {
 
 void sha256_init(Sha256 *s);
 void sha256_update(Sha256 *s, const void *data, size_t size);
+/* A text with its NUL, so that texts that follow each other stay apart; and a number. */
+void sha256_text(Sha256 *s, const char *text);
+void sha256_number(Sha256 *s, int64_t number);
 void sha256_final(Sha256 *s, unsigned char digest[SHA256_SIZE]);
 /* sha256_final as 64 lower-case hexadecimal digits and a NUL. */
 void sha256_hex(Sha256 *s, char hex[SHA256_HEX_SIZE]);

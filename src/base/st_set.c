@@ -62,13 +62,6 @@ static void places_fill(StSet *set)
     qsort(set->places, (size_t)n, sizeof *set->places, compare_places);
 }
 
-/* A name in the index's own folder: nothing that leads elsewhere. */
-static bool plain_name(const char *name)
-{
-    return name && name[0] && !strchr(name, '/') && strcmp(name, ".") != 0 &&
-           strcmp(name, "..") != 0;
-}
-
 /* Opens each file that the map names, once. */
 static int shards_open(StSet *set, json_t *map, Err *err)
 {
@@ -80,7 +73,7 @@ static int shards_open(StSet *set, json_t *map, Err *err)
     {
         const char *name = json_string_value(value);
         if (status < 0) break;
-        if (!plain_name(name))
+        if (!name || !path_is_name(name)) /* nothing that leads elsewhere */
             status = bad_index(set->path, err, "no plain file name for the tensor", tensor);
         else if (json_object_get(seen, name))
             continue;
@@ -150,14 +143,11 @@ static int folder_look(StSet *set, const char *folder, Err *err)
 
 static int set_load(StSet *set, const char *path, Err *err)
 {
-    static const char ending[] = ".json";
     if (dir_exists(path))
         TRY(folder_look(set, path, err));
     else
         TRY(path_join(set->path, sizeof set->path, "", path, err));
-    size_t length = strlen(set->path), tail = sizeof ending - 1;
-    if (length > tail && strcmp(set->path + length - tail, ending) == 0)
-        return index_open(set, err);
+    if (text_ends(set->path, ".json")) return index_open(set, err);
     TRY(file_add(set, set->path, err));
     places_fill(set);
     return 0;

@@ -35,6 +35,17 @@ int utf8_read(const unsigned char *p, size_t n, uint32_t *code)
     return length;
 }
 
+bool utf8_is(const char *text, size_t n)
+{
+    uint32_t code;
+    for (size_t i = 0; i < n;) {
+        int length = utf8_read((const unsigned char *)text + i, n - i, &code);
+        if (length <= 0) return false;
+        i += (size_t)length;
+    }
+    return true;
+}
+
 int utf8_write(unsigned char out[UTF8_MAX], uint32_t code)
 {
     if (code < 0x80) {

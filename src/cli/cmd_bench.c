@@ -4,11 +4,12 @@
 
 #include "cli/command.h"
 #include "cli/options.h"
+#include "cli/output.h"
 #include "run/bench.h"
 #include "run/bench_data.h"
 #include "run/bench_ops.h"
 #include "run/bench_peak.h"
-#include "run/bf16_tell.h"
+#include "run/machine_open.h"
 
 static const char help[] =
     "usage: ttt bench peak [--threads N] [--isa NAME] [--json]\n"
@@ -46,7 +47,7 @@ static const char help[] =
     "example:\n"
     "  ttt bench train +experiment=tiny/pretrain-tiny-e2e training.global_batch_size=4 --steps 5\n";
 
-enum { MAX_THREADS = 1024, MAX_OVERRIDES = 256 };
+enum { MAX_OVERRIDES = 256 };
 
 typedef struct Arguments {
     const char *what, *config_dir, *shape;
@@ -59,16 +60,13 @@ typedef struct Arguments {
 
 static int results_give(const Arguments *a, json_t *json, Err *err)
 {
-    bool made = json != NULL; /* jansson makes nothing of text that is not UTF-8 */
-    if (a->json && made) {
-        json_dumpf(json, stdout, JSON_INDENT(1));
-        putchar('\n');
-    }
-    json_decref(json);
-    if (!made) return err_set(err, "the results cannot be told as JSON: leave --json out");
-    if (fflush(stdout) != 0 || ferror(stdout))
-        return err_errno(err, "cannot write the results to standard output");
-    return 0;
+    if (a->json && !json) /* jansson makes nothing of text that is not UTF-8 */
+        return err_set(err, "the results cannot be told as JSON: leave --json out");
+    if (a->json)
+        output_json(json);
+    else
+        json_decref(json);
+    return output_flush(err);
 }
 
 static int config_make(Config *cfg, const Arguments *a, const char *const *overrides, int n,
@@ -193,7 +191,7 @@ static int arguments_parse(Arguments *a, int argc, char **argv)
         {"batch", OPTION_INT, &b->batch, 1, 1024},
         {"warmup", OPTION_INT, &b->warmup, 0, 1e7},
         {"tokens", OPTION_INT, &b->tokens, 1, 1e9},
-        {"threads", OPTION_INT, &a->threads, 1, MAX_THREADS},
+        {"threads", OPTION_INT, &a->threads, 1, THREADS_MAX},
         {"isa", OPTION_TEXT, &b->isa, 0, 0},
         {"device", OPTION_TEXT, &b->device, 0, 0},
         {"seq-length", OPTION_INT, &a->seq_length, 1, 1e9},

@@ -2,10 +2,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "cli/command.h"
 #include "cli/hydra_flags.h"
+#include "cli/output.h"
 #include "hydra/emit.h"
 #include "model/config_table.h"
 #include "model/config_tree.h"
@@ -31,7 +31,7 @@ static const char help[] =
     "  --schema            check another tree by ttt's table too\n"
     "  --keys              the table of all keys in Markdown: type, default, meaning\n"
     "  -m, --multirun      print the overrides of each job of a sweep, a JSON list per line\n"
-    "  -cp DIR, -cfg WHAT, -i WHAT, -p KEY: as in `ttt help train`\n"
+    "  -cp DIR, -c WHAT, -i WHAT, -p KEY, -r: as in `ttt help train`\n"
     "\n"
     "example: ttt config +experiment=125m/pretrain/pretrain-125m-e2e training.total_steps=100\n";
 
@@ -41,14 +41,12 @@ typedef struct Arguments {
     bool strict, keys, schema;
 } Arguments;
 
-/* Prints a text and frees it. */
-static int text_put(char *text)
+static int keys_print(void)
 {
-    Err err;
-    int rc = fputs(text, stdout) < 0 || fflush(stdout) != 0 ? -1 : 0;
-    if (rc < 0) err_errno(&err, "cannot write the configuration to standard output");
+    char *text = config_keys_markdown();
+    fputs(text, stdout);
     free(text);
-    return rc < 0 ? command_fail("config", &err) : EXIT_DONE;
+    return output_finish("config");
 }
 
 /* The tree to print: with the table its checked values, else what was composed. */
@@ -81,7 +79,7 @@ static int jobs_print(HyConfig *h, Err *err)
         }
         printf("[%s]\n", line);
     }
-    return fflush(stdout) == 0 ? 0 : err_errno(err, "cannot write to standard output");
+    return output_flush(err);
 }
 
 static int print(HyConfig *h, const Arguments *a, const HydraPlace *place, Err *err)
@@ -92,7 +90,7 @@ static int print(HyConfig *h, const Arguments *a, const HydraPlace *place, Err *
     if (!tree) return -1;
     bool json = strcmp(a->format, "json") == 0;
     fputs(json ? hy_json(h->arena, tree) : hy_yaml(h->arena, tree), stdout);
-    return fflush(stdout) == 0 ? 0 : err_errno(err, "cannot write to standard output");
+    return output_flush(err);
 }
 
 static int compose(const Arguments *a, char **overrides, int n, Err *err)
@@ -127,7 +125,7 @@ static int run(int argc, char **argv)
     if (strcmp(a.format, "yaml") != 0 && strcmp(a.format, "json") != 0)
         return options_usage("config", "--format takes yaml or json");
     if (a.keys && n > 0) return options_usage("config", "--keys takes no overrides");
-    if (a.keys) return text_put(config_keys_markdown());
+    if (a.keys) return keys_print();
     return compose(&a, argv + 1, n, &err) < 0 ? command_fail("config", &err) : EXIT_DONE;
 }
 

@@ -3,9 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,64 +11,14 @@
 #include "base/file.h"
 #include "base/names.h"
 #include "cli/command.h"
+#include "cli/options.h"
+#include "cli/output.h"
 #include "data/escape.h"
 #include "data/token_source.h"
 #include "data/tokenizer.h"
 #include "data/zarr_meta.h"
 
 enum { BLOCK = 4096 };
-
-/* --- shared ----------------------------------------------------------------------------------- */
-
-int data_usage(const char *sub, const char *fmt, ...)
-{
-    va_list args;
-    va_start(args, fmt);
-    fprintf(stderr, "ttt data%s%s: ", sub[0] != 0 ? " " : "", sub);
-    vfprintf(stderr, fmt, args);
-    fputs("; see `ttt help data`\n", stderr);
-    va_end(args);
-    return EXIT_USAGE;
-}
-
-int data_fail(const char *sub, const Err *err)
-{
-    char name[32];
-    snprintf(name, sizeof name, "data %s", sub);
-    return command_fail(name, err);
-}
-
-static const char *nearest_option(const char *given, const struct option *options)
-{
-    const char *names[32];
-    int n = 0;
-    for (; options[n].name != NULL && n < ARRAY_LEN(names); n++) names[n] = options[n].name;
-    return name_nearest(given, names, n);
-}
-
-int data_option(int argc, char **argv, const struct option *options)
-{
-    opterr = 0;
-    int c = getopt_long(argc, argv, ":", options, NULL);
-    if (c != '?' && c != ':') return c;
-    const char *given = argv[optind - 1];
-    const char *near = c == '?' ? nearest_option(given + strspn(given, "-"), options) : NULL;
-    if (c == ':')
-        data_usage(argv[0], "option %s needs a value", given);
-    else if (near != NULL)
-        data_usage(argv[0], "bad option %s (--%s?)", given, near);
-    else
-        data_usage(argv[0], "bad option %s", given);
-    return '?';
-}
-
-bool parse_count(const char *text, int64_t low, int64_t *out)
-{
-    char *end;
-    errno = 0;
-    *out = strtoll(text, &end, 10);
-    return errno == 0 && end != text && *end == 0 && *out >= low;
-}
 
 bool data_has_array(const char *dir, const char *split)
 {
@@ -79,17 +27,9 @@ bool data_has_array(const char *dir, const char *split)
     return path_join(path, sizeof path, dir, split, &ignored) == 0 && zarr_meta_there(path);
 }
 
-int data_finish(const char *sub)
-{
-    Err err;
-    if (fflush(stdout) == 0 && !ferror(stdout)) return EXIT_DONE;
-    err_errno(&err, "cannot write to standard output");
-    return data_fail(sub, &err);
-}
-
 /* --- docs ------------------------------------------------------------------------------------- */
 
-static int docs_json(const TokenSource *source)
+static void docs_json(const TokenSource *source)
 {
     json_t *list = json_array();
     for (int64_t i = 0; i < doc_count(source); i++) {
@@ -98,13 +38,10 @@ static int docs_json(const TokenSource *source)
                                               "name", doc.name, "start", (json_int_t)doc.start,
                                               "tokens", (json_int_t)doc.length));
     }
-    json_dumpf(list, stdout, JSON_INDENT(2));
-    putchar('\n');
-    json_decref(list);
-    return data_finish("docs");
+    output_json(list);
 }
 
-static int docs_text(const TokenSource *source)
+static void docs_text(const TokenSource *source)
 {
     printf("index\tname\ttokens\n");
     for (int64_t i = 0; i < doc_count(source); i++) {
@@ -113,34 +50,48 @@ static int docs_text(const TokenSource *source)
         printf("%" PRId64 "\t%s\t%" PRId64 "\n", i, name == NULL ? "" : name, doc.length);
         free(name);
     }
-    return data_finish("docs");
 }
 
 static int docs_run(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"split", required_argument, NULL, 's'}, {"json", no_argument, NULL, 'j'}, {0}};
     const char *split = "train";
     bool json = false;
-    int c;
-    while ((c = data_option(argc, argv, options)) != -1) {
-        if (c == 's') split = optarg;
-        if (c == 'j') json = true;
-        if (c == '?') return EXIT_USAGE;
-    }
-    if (argc - optind != 1) return data_usage("docs", "name one dataset folder");
+    const Option table[] = {{"split", OPTION_TEXT, &split, 0, 0},
+                            {"json", OPTION_FLAG, &json, 0, 0}};
+    int n = options_parse(argc, argv, table, ARRAY_LEN(table));
+    if (n < 0) return EXIT_USAGE;
+    if (n != 1) return options_usage(argv[0], "name one dataset folder");
     Err err;
     TokenSource *source;
-    if (token_source_open(&source, argv[optind], split, &err) < 0) return data_fail("docs", &err);
-    int status = json ? docs_json(source) : docs_text(source);
+    if (token_source_open(&source, argv[1], split, &err) < 0) return command_fail(argv[0], &err);
+    if (json)
+        docs_json(source);
+    else
+        docs_text(source);
     token_source_close(source);
-    return status;
+    return output_finish(argv[0]);
 }
 
 /* --- cat -------------------------------------------------------------------------------------- */
 
-/* "A:B" with either end left out; B stays -1 then. */
-static bool parse_range(const char *text, int64_t *a, int64_t *b)
+typedef struct CatOptions {
+    const char *dir, *split, *tokenizer;
+    bool text;
+    int64_t from, to; /* to -1: the end */
+} CatOptions;
+
+/* A decimal number, or nothing at all. */
+static bool parse_position(const char *text, int64_t *out)
+{
+    char *end;
+    if (*text == 0) return true;
+    errno = 0;
+    *out = strtoll(text, &end, 10);
+    return errno == 0 && *end == 0 && *out >= 0;
+}
+
+/* "A:B" with either end left out. */
+static bool parse_range(const char *text, CatOptions *o)
 {
     char first[24];
     const char *colon = strchr(text, ':');
@@ -148,10 +99,7 @@ static bool parse_range(const char *text, int64_t *a, int64_t *b)
     if (length >= sizeof first) return false;
     memcpy(first, text, length);
     first[length] = 0;
-    *a = 0;
-    *b = -1;
-    return (length == 0 || parse_count(first, 0, a)) &&
-           (colon[1] == 0 || parse_count(colon + 1, 0, b));
+    return parse_position(first, &o->from) && parse_position(colon + 1, &o->to);
 }
 
 static void cat_block(const Tokenizer *tok, const int32_t *ids, int64_t n)
@@ -166,78 +114,67 @@ static void cat_block(const Tokenizer *tok, const int32_t *ids, int64_t n)
 }
 
 /* tok: NULL to print ids. */
-static int cat_range(const TokenSource *source, const Tokenizer *tok, int64_t a, int64_t b,
-                     Err *err)
+static int cat_range(const TokenSource *source, const Tokenizer *tok, const CatOptions *o, Err *err)
 {
     int32_t ids[BLOCK];
-    int64_t length = token_source_length(source);
-    if (b < 0) b = length;
-    if (a > b || b > length)
+    int64_t length = token_source_length(source), to = o->to < 0 ? length : o->to;
+    if (o->from > to || to > length)
         return err_set(err, "%s: no range %" PRId64 ":%" PRId64 "; it has %" PRId64 " tokens",
-                       source->name, a, b, length);
+                       source->name, o->from, to, length);
     if (tok != NULL && source->vocab_size > 0 && tokenizer_vocab_size(tok) != source->vocab_size)
         return err_set(err, "%s: its vocabulary of %d is not that of the tokenizer '%s' (%d)",
                        source->name, source->vocab_size, tokenizer_name(tok),
                        tokenizer_vocab_size(tok));
-    for (int64_t at = a; at < b && !ferror(stdout); at += BLOCK) {
-        int64_t n = b - at < BLOCK ? b - at : BLOCK;
+    for (int64_t at = o->from; at < to && !ferror(stdout); at += BLOCK) {
+        int64_t n = to - at < BLOCK ? to - at : BLOCK;
         TRY(token_source_read(source, at, n, ids, err));
         cat_block(tok, ids, n);
     }
     return 0;
 }
 
-/* name: a tokenizer in place of the dataset's own, or NULL. */
-static int cat_tokenizer(Tokenizer **out, TokenSource *source, const char *dir, const char *name,
-                         Err *err)
+/* The one that was named in place of the dataset's own, or that. */
+static int cat_tokenizer(Tokenizer **out, TokenSource *source, const CatOptions *o, Err *err)
 {
-    if (name == NULL && source->tokenizer[0] == 0)
+    if (o->tokenizer == NULL && source->tokenizer[0] == 0)
         return err_set(err, "%s does not say which tokenizer made it: give --tokenizer NAME",
                        source->name);
-    if (name != NULL)
-        TRY(tokenizer_open(out, name, err));
+    if (o->tokenizer != NULL)
+        TRY(tokenizer_open(out, o->tokenizer, err));
     else
-        TRY(tokenizer_open_named(out, source->tokenizer, dir, err));
+        TRY(tokenizer_open_named(out, source->tokenizer, o->dir, err));
     token_source_declare(source, tokenizer_vocab_size(*out), tokenizer_bos(*out));
     return 0;
 }
 
-static int cat_split(const char *dir, const char *split, const char *tokenizer, bool text,
-                     int64_t a, int64_t b)
+static int cat_split(const CatOptions *o, Err *err)
 {
-    Err err;
     TokenSource *source;
     Tokenizer *tok = NULL;
-    if (token_source_open(&source, dir, split, &err) < 0) return data_fail("cat", &err);
-    int status = text ? cat_tokenizer(&tok, source, dir, tokenizer, &err) : 0;
-    if (status == 0) status = cat_range(source, tok, a, b, &err);
+    TRY(token_source_open(&source, o->dir, o->split, err));
+    int status = o->text || o->tokenizer ? cat_tokenizer(&tok, source, o, err) : 0;
+    if (status == 0) status = cat_range(source, tok, o, err);
     tokenizer_close(tok);
     token_source_close(source);
-    return status < 0 ? data_fail("cat", &err) : data_finish("cat");
+    return status;
 }
 
 static int cat_run(int argc, char **argv)
 {
-    static const struct option options[] = {{"split", required_argument, NULL, 's'},
-                                            {"range", required_argument, NULL, 'r'},
-                                            {"text", no_argument, NULL, 't'},
-                                            {"tokenizer", required_argument, NULL, 'k'},
-                                            {0}};
-    const char *split = "train", *range = ":", *tokenizer = NULL;
-    bool text = false;
-    int64_t a, b;
-    int c;
-    while ((c = data_option(argc, argv, options)) != -1) {
-        if (c == 's') split = optarg;
-        if (c == 'r') range = optarg;
-        if (c == 't') text = true;
-        if (c == 'k') tokenizer = optarg;
-        if (c == '?') return EXIT_USAGE;
-    }
-    if (!parse_range(range, &a, &b))
-        return data_usage("cat", "--range %s is not A:B, two token positions", range);
-    if (argc - optind != 1) return data_usage("cat", "name one dataset folder");
-    return cat_split(argv[optind], split, tokenizer, text || tokenizer != NULL, a, b);
+    Err err;
+    CatOptions o = {.split = "train", .to = -1};
+    const char *range = ":";
+    const Option table[] = {{"split", OPTION_TEXT, &o.split, 0, 0},
+                            {"range", OPTION_TEXT, &range, 0, 0},
+                            {"text", OPTION_FLAG, &o.text, 0, 0},
+                            {"tokenizer", OPTION_TEXT, &o.tokenizer, 0, 0}};
+    int n = options_parse(argc, argv, table, ARRAY_LEN(table));
+    if (n < 0) return EXIT_USAGE;
+    if (!parse_range(range, &o))
+        return options_usage(argv[0], "--range %s is not A:B, two token positions", range);
+    if (n != 1) return options_usage(argv[0], "name one dataset folder");
+    o.dir = argv[1];
+    return cat_split(&o, &err) < 0 ? command_fail(argv[0], &err) : output_finish(argv[0]);
 }
 
 /* --- the command ------------------------------------------------------------------------------ */
@@ -297,24 +234,23 @@ static const Subcommand subcommands[] = {{"encode", data_encode_run}, {"info", d
 static int unknown_subcommand(const char *given)
 {
     const char *names[ARRAY_LEN(subcommands)];
+    char shown[NAME_SHOWN_MAX];
     for (int i = 0; i < ARRAY_LEN(names); i++) names[i] = subcommands[i].name;
     const char *near = name_nearest(given, names, ARRAY_LEN(names));
-    if (near != NULL) return data_usage("", "no '%s' (%s?)", given, near);
-    return data_usage("", "no '%s': name encode, info, check, repack, docs or cat", given);
+    return options_usage("data", "'%s' is none of encode, info, check, repack, docs and cat%s%s%s",
+                         name_show(shown, given), near ? " (did you mean " : "", near ? near : "",
+                         near ? "?)" : "");
 }
 
 static int data_run(int argc, char **argv)
 {
+    char full[32];
     if (argc < 2)
-        return data_usage("", "name what to do: encode, info, check, repack, docs or cat");
-    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
-        if (strcmp(argv[i], "--help") != 0 && strcmp(argv[i], "-h") != 0) continue;
-        fputs(help_text, stdout);
-        return data_finish("");
-    }
+        return options_usage("data", "say what: encode, info, check, repack, docs or cat");
     for (int i = 0; i < ARRAY_LEN(subcommands); i++) {
         if (strcmp(argv[1], subcommands[i].name) != 0) continue;
-        optind = 0; /* tells getopt of glibc to start over */
+        snprintf(full, sizeof full, "data %s", subcommands[i].name); /* what it calls itself */
+        argv[1] = full;
         return subcommands[i].run(argc - 1, argv + 1);
     }
     return unknown_subcommand(argv[1]);

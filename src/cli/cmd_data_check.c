@@ -4,6 +4,8 @@
 
 #include "cli/cmd_data.h"
 #include "cli/command.h"
+#include "cli/options.h"
+#include "cli/output.h"
 #include "data/dataset.h"
 #include "data/dataset_check.h"
 #include "data/zarr_source.h"
@@ -17,47 +19,39 @@ static void print_report(const char *split, const CheckReport *r)
            r->digest_known ? "as in dataset.json" : "nothing to compare it with");
 }
 
-static int check_one(const char *dir, const char *split, const CheckOptions *options)
+static int check_one(const char *dir, const char *split, const CheckOptions *options, Err *err)
 {
-    Err err;
     CheckReport report;
-    if (dataset_check(&report, dir, split, options, &err) < 0) return data_fail("check", &err);
+    TRY(dataset_check(&report, dir, split, options, err));
     print_report(split, &report);
-    return EXIT_DONE;
+    return 0;
 }
 
 /* Of a plain zarr group, the arrays that there are; if none, the error is that of train. */
-static int check_all(const char *dir, const CheckOptions *options)
+static int check_all(const char *dir, const CheckOptions *options, Err *err)
 {
-    int status = EXIT_DONE, checked = 0;
-    for (int s = 0; s < SPLIT_COUNT && status == EXIT_DONE; s++) {
+    int checked = 0;
+    for (int s = 0; s < SPLIT_COUNT; s++) {
         if (zarr_group_there(dir) && !data_has_array(dir, split_name(s))) continue;
-        status = check_one(dir, split_name(s), options);
+        TRY(check_one(dir, split_name(s), options, err));
         checked++;
     }
-    return checked == 0 ? check_one(dir, split_name(SPLIT_TRAIN), options) : status;
+    return checked == 0 ? check_one(dir, split_name(SPLIT_TRAIN), options, err) : 0;
 }
 
 int data_check_run(int argc, char **argv)
 {
-    static const struct option options[] = {{"split", required_argument, NULL, 's'},
-                                            {"vocab", required_argument, NULL, 'v'},
-                                            {"missing-ok", no_argument, NULL, 'm'},
-                                            {0}};
     const char *split = NULL;
     int64_t vocab = 0;
     CheckOptions check = {0};
-    int c;
-    while ((c = data_option(argc, argv, options)) != -1) {
-        if (c == 's') split = optarg;
-        if (c == 'v' && (!parse_count(optarg, 1, &vocab) || vocab > INT32_MAX))
-            return data_usage("check", "--vocab %s is not a number of tokens", optarg);
-        if (c == 'm') check.gaps_are_fine = true;
-        if (c == '?') return EXIT_USAGE;
-    }
-    if (argc - optind != 1) return data_usage("check", "name one dataset folder");
+    const Option table[] = {{"split", OPTION_TEXT, &split, 0, 0},
+                            {"vocab", OPTION_INT, &vocab, 1, INT32_MAX},
+                            {"missing-ok", OPTION_FLAG, &check.gaps_are_fine, 0, 0}};
+    int n = options_parse(argc, argv, table, ARRAY_LEN(table));
+    if (n < 0) return EXIT_USAGE;
+    if (n != 1) return options_usage(argv[0], "name one dataset folder");
+    Err err;
     check.vocab_size = (int32_t)vocab;
-    const char *dir = argv[optind];
-    int status = split == NULL ? check_all(dir, &check) : check_one(dir, split, &check);
-    return status == EXIT_DONE ? data_finish("check") : status;
+    int status = split ? check_one(argv[1], split, &check, &err) : check_all(argv[1], &check, &err);
+    return status < 0 ? command_fail(argv[0], &err) : output_finish(argv[0]);
 }

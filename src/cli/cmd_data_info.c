@@ -1,12 +1,12 @@
 /* `ttt data info`: what a dataset holds, and how its tokens are stored. */
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "base/names.h"
 #include "cli/cmd_data.h"
 #include "cli/command.h"
+#include "cli/options.h"
+#include "cli/output.h"
 #include "data/dataset.h"
 #include "data/dataset_check.h"
 #include "data/token_source.h"
@@ -63,7 +63,7 @@ static json_t *split_json(const SplitSizes *sizes, const char *sha256)
 }
 
 /* info: its vocab_size is 0 when the folder is a plain zarr group. */
-static int info_json(const DatasetInfo *info, const SplitSizes *sizes)
+static void info_json(const DatasetInfo *info, const SplitSizes *sizes)
 {
     json_t *splits = json_object(), *root = json_object();
     for (int s = 0; s < SPLIT_COUNT; s++)
@@ -78,13 +78,10 @@ static int info_json(const DatasetInfo *info, const SplitSizes *sizes)
         json_object_set_new(root, "dtype", json_string(info->token_size == 2 ? "uint16" : "int32"));
     }
     json_object_set_new(root, "splits", splits);
-    json_dumpf(root, stdout, JSON_INDENT(2));
-    putchar('\n');
-    json_decref(root);
-    return data_finish("info");
+    output_json(root);
 }
 
-static int info_text(const DatasetInfo *info, const SplitSizes *sizes)
+static void info_text(const DatasetInfo *info, const SplitSizes *sizes)
 {
     char shown[NAME_SHOWN_MAX];
     if (info->vocab_size > 0)
@@ -99,7 +96,6 @@ static int info_text(const DatasetInfo *info, const SplitSizes *sizes)
                    sizes[s].tokens, sizes[s].documents, sizes[s].shortest, sizes[s].longest);
     for (int s = 0; s < SPLIT_COUNT; s++)
         if (sizes[s].there) printf("%-5s %s\n", split_name(s), sizes[s].storage);
-    return data_finish("info");
 }
 
 static int split_info(SplitSizes *out, const DatasetInfo *info, const char *dir, int split,
@@ -111,34 +107,36 @@ static int split_info(SplitSizes *out, const DatasetInfo *info, const char *dir,
     return check ? dataset_check(&report, dir, split_name(split), &options, err) : 0;
 }
 
-/* A plain group may have one of the two only. */
+/* A plain group may have one of the two only; if it has none, the error is that of train. */
 static bool split_wanted(const DatasetInfo *info, const char *dir, int split)
 {
-    return info->vocab_size > 0 || split == SPLIT_TRAIN || data_has_array(dir, split_name(split));
+    if (info->vocab_size > 0 || data_has_array(dir, split_name(split))) return true;
+    return split == SPLIT_TRAIN && !data_has_array(dir, split_name(SPLIT_VAL));
+}
+
+static int dataset_look(DatasetInfo *info, SplitSizes *sizes, const char *dir, bool check, Err *err)
+{
+    if (!zarr_group_there(dir)) TRY(dataset_read(info, dir, err));
+    for (int s = 0; s < SPLIT_COUNT; s++)
+        if (split_wanted(info, dir, s)) TRY(split_info(&sizes[s], info, dir, s, check, err));
+    return 0;
 }
 
 int data_info_run(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"json", no_argument, NULL, 'j'}, {"check", no_argument, NULL, 'c'}, {0}};
     bool json = false, check = false;
-    int c;
-    while ((c = data_option(argc, argv, options)) != -1) {
-        if (c == 'j') json = true;
-        if (c == 'c') check = true;
-        if (c == '?') return EXIT_USAGE;
-    }
-    if (argc - optind != 1) return data_usage("info", "name one dataset folder");
+    const Option table[] = {{"json", OPTION_FLAG, &json, 0, 0},
+                            {"check", OPTION_FLAG, &check, 0, 0}};
+    int n = options_parse(argc, argv, table, ARRAY_LEN(table));
+    if (n < 0) return EXIT_USAGE;
+    if (n != 1) return options_usage(argv[0], "name one dataset folder");
     Err err;
     DatasetInfo info = {0};
     SplitSizes sizes[SPLIT_COUNT] = {0};
-    const char *dir = argv[optind];
-    if (!zarr_group_there(dir) && dataset_read(&info, dir, &err) < 0)
-        return data_fail("info", &err);
-    bool no_train = info.vocab_size == 0 && data_has_array(dir, split_name(SPLIT_VAL)) &&
-                    !data_has_array(dir, split_name(SPLIT_TRAIN));
-    for (int s = no_train ? SPLIT_VAL : SPLIT_TRAIN; s < SPLIT_COUNT; s++)
-        if (split_wanted(&info, dir, s) && split_info(&sizes[s], &info, dir, s, check, &err) < 0)
-            return data_fail("info", &err);
-    return json ? info_json(&info, sizes) : info_text(&info, sizes);
+    if (dataset_look(&info, sizes, argv[1], check, &err) < 0) return command_fail(argv[0], &err);
+    if (json)
+        info_json(&info, sizes);
+    else
+        info_text(&info, sizes);
+    return output_finish(argv[0]);
 }

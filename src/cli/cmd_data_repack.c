@@ -1,87 +1,42 @@
 /* `ttt data repack`: the same tokens in another layout. */
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "backend/cores.h"
 #include "cli/cmd_data.h"
 #include "cli/command.h"
+#include "cli/interrupt.h"
+#include "cli/options.h"
+#include "cli/output.h"
 #include "data/encode.h"
 #include "data/repack.h"
 
-static volatile sig_atomic_t interrupted;
-
-static void interrupt(int number)
+/* Returns EXIT_DONE, or EXIT_USAGE after a complaint. */
+static int arguments_parse(RepackOptions *o, int argc, char **argv)
 {
-    (void)number;
-    interrupted = 1;
-}
-
-static int set_number(int64_t *out, const char *option, const char *text)
-{
-    if (parse_count(text, 1, out) && *out <= (int64_t)1 << 40) return 0;
-    return data_usage("repack", "%s %s is not a number of tokens", option, text);
-}
-
-static int set_endian(RepackOptions *o, const char *text)
-{
-    o->big_endian = strcmp(text, "big") == 0;
-    if (o->big_endian || strcmp(text, "little") == 0) return 0;
-    return data_usage("repack", "--endian %s is neither little nor big", text);
-}
-
-/* Returns 0, or an exit status after a complaint. */
-static int set_option(RepackOptions *o, int c)
-{
-    switch (c) {
-    case 'o':
-        o->out_dir = optarg;
-        return 0;
-    case 'd':
-        o->dtype = optarg;
-        return 0;
-    case 'c':
-        o->codec = optarg;
-        return 0;
-    case 'k':
-        return set_number(&o->chunk_tokens, "--chunk-tokens", optarg);
-    case 's':
-        return set_number(&o->shard_tokens, "--shard-tokens", optarg);
-    case 'e':
-        return set_endian(o, optarg);
-    case 'i':
-        o->index_at_start = true;
-        return 0;
-    case '2':
-        o->v2_keys = true;
-        return 0;
-    case 'F':
-        o->force = true;
-        return 0;
-    default:
-        return EXIT_USAGE;
-    }
-}
-
-static int parse_arguments(RepackOptions *o, int argc, char **argv)
-{
-    static const struct option options[] = {{"out", required_argument, NULL, 'o'},
-                                            {"dtype", required_argument, NULL, 'd'},
-                                            {"codec", required_argument, NULL, 'c'},
-                                            {"chunk-tokens", required_argument, NULL, 'k'},
-                                            {"shard-tokens", required_argument, NULL, 's'},
-                                            {"endian", required_argument, NULL, 'e'},
-                                            {"index-at-start", no_argument, NULL, 'i'},
-                                            {"v2-keys", no_argument, NULL, '2'},
-                                            {"force", no_argument, NULL, 'F'},
-                                            {0}};
-    int c, status;
-    while ((c = data_option(argc, argv, options)) != -1)
-        if ((status = set_option(o, c)) != 0) return status;
-    if (argc - optind != 1) return data_usage("repack", "name one dataset folder");
-    if (o->out_dir == NULL) return data_usage("repack", "name the folder to make: --out DIR");
-    o->in_dir = argv[optind];
-    return 0;
+    const double most = 0x1p40;
+    const char *endian = "little";
+    const Option table[] = {
+        {"out", OPTION_TEXT, &o->out_dir, 0, 0},
+        {"dtype", OPTION_TEXT, &o->dtype, 0, 0},
+        {"codec", OPTION_TEXT, &o->codec, 0, 0},
+        {"chunk-tokens", OPTION_INT, &o->chunk_tokens, 1, most},
+        {"shard-tokens", OPTION_INT, &o->shard_tokens, 1, most},
+        {"endian", OPTION_TEXT, &endian, 0, 0},
+        {"index-at-start", OPTION_FLAG, &o->index_at_start, 0, 0},
+        {"v2-keys", OPTION_FLAG, &o->v2_keys, 0, 0},
+        {"force", OPTION_FLAG, &o->force, 0, 0},
+    };
+    int n = options_parse(argc, argv, table, ARRAY_LEN(table));
+    if (n < 0) return EXIT_USAGE;
+    o->big_endian = strcmp(endian, "big") == 0;
+    if (!o->big_endian && strcmp(endian, "little") != 0)
+        return options_usage(argv[0], "--endian %s is neither little nor big", endian);
+    if (n != 1) return options_usage(argv[0], "name one dataset folder");
+    if (o->out_dir == NULL) return options_usage(argv[0], "name the folder to make: --out DIR");
+    if (o->shard_tokens == 0) o->shard_tokens = encode_shard_tokens(o->chunk_tokens);
+    o->in_dir = argv[1];
+    return EXIT_DONE;
 }
 
 int data_repack_run(int argc, char **argv)
@@ -89,18 +44,12 @@ int data_repack_run(int argc, char **argv)
     RepackOptions o = {.codec = encode_codec,
                        .chunk_tokens = ENCODE_CHUNK_TOKENS,
                        .threads = cpus_usable(),
-                       .stop = &interrupted};
+                       .stop = interrupt_flag()};
     Err err;
-    int status = parse_arguments(&o, argc, argv);
-    if (status != 0) return status;
-    if (o.shard_tokens == 0) o.shard_tokens = encode_shard_tokens(o.chunk_tokens);
-    struct sigaction action = {.sa_handler = interrupt, .sa_flags = (int)SA_RESETHAND}, old[2];
-    sigaction(SIGINT, &action, &old[0]);
-    sigaction(SIGTERM, &action, &old[1]);
-    status = dataset_repack(&o, &err) < 0 ? data_fail("repack", &err) : EXIT_DONE;
-    sigaction(SIGINT, &old[0], NULL);
-    sigaction(SIGTERM, &old[1], NULL);
+    int status = arguments_parse(&o, argc, argv);
     if (status != EXIT_DONE) return status;
+    interrupt_catch();
+    if (dataset_repack(&o, &err) < 0) return interrupt_fail(argv[0], &err);
     printf("wrote %s\n", o.out_dir);
-    return data_finish("repack");
+    return output_finish(argv[0]);
 }

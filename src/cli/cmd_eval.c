@@ -3,15 +3,15 @@
 #include <string.h>
 
 #include "base/file.h"
-#include "base/jsonl.h"
 #include "base/mem.h"
 #include "cli/command.h"
 #include "cli/options.h"
+#include "cli/output.h"
 #include "run/eval.h"
 #include "run/eval_files.h"
 #include "run/eval_report.h"
 
-enum { MAX_MODELS = 64, NAMES_SIZE = 8192 };
+enum { MAX_MODELS = 64 };
 
 static const char help[] =
     "usage: ttt eval MODEL [MODEL...] --data FOLDER [options]\n"
@@ -54,10 +54,9 @@ static const char help[] =
 typedef struct Arguments {
     EvalOptions eval;
     int64_t batch, threads, max_sequences;
-    const char *modes, *layout, *names;
+    const char *modes, *layout;
+    TextList names;
     bool json;
-    char names_text[NAMES_SIZE]; /* cut up into */
-    const char *name[MAX_MODELS];
 } Arguments;
 
 static int modes_set(Arguments *a)
@@ -75,22 +74,11 @@ static int modes_set(Arguments *a)
 
 static int names_set(Arguments *a)
 {
-    int n = 0;
-    size_t size = a->names ? strlen(a->names) : 0;
-    if (!a->names) return EXIT_DONE;
-    if (size >= sizeof a->names_text) return options_usage("eval", "--names is too long");
-    memcpy(a->names_text, a->names, size + 1);
-    for (char *at = a->names_text; at;) {
-        char *comma = strchr(at, ',');
-        if (comma) *comma++ = '\0';
-        if (!*at) return options_usage("eval", "--names %s: a name is empty", a->names);
-        if (n < MAX_MODELS) a->name[n] = at;
-        n++;
-        at = comma;
-    }
-    if (n != a->eval.n_models)
-        return options_usage("eval", "--names gives %d names for %d models", n, a->eval.n_models);
-    a->eval.names = a->name;
+    if (a->names.n == 0) return EXIT_DONE;
+    if (a->names.n != a->eval.n_models)
+        return options_usage("eval", "--names gives %d names for %d models", a->names.n,
+                             a->eval.n_models);
+    a->eval.names = a->names.item;
     return EXIT_DONE;
 }
 
@@ -112,8 +100,7 @@ static int arguments_check(Arguments *a)
     o->documents = a->layout != NULL && !o->stream;
     if (o->documents && strcmp(a->layout, "documents") != 0)
         return options_usage("eval", "--layout takes documents or stream, not '%s'", a->layout);
-    if (o->compute && strcmp(o->compute, "fp32") != 0 && strcmp(o->compute, "bf16") != 0)
-        return options_usage("eval", "--compute takes fp32 or bf16, not '%s'", o->compute);
+    if (!options_compute_ok("eval", o->compute)) return EXIT_USAGE;
     o->batch = (int)a->batch;
     o->threads = (int)a->threads;
     int status = modes_set(a);
@@ -133,11 +120,11 @@ static int arguments_parse(Arguments *a, int argc, char **argv)
         {"max-tokens", OPTION_INT, &o->max_tokens, 1, most},
         {"max-documents", OPTION_INT, &o->max_documents, 1, most},
         {"max-sequences", OPTION_INT, &a->max_sequences, 1, most},
-        {"names", OPTION_TEXT, &a->names, 0, 0},
+        {"names", OPTION_PARTS, &a->names, 0, 0},
         {"out", OPTION_TEXT, &o->out, 0, 0},
         {"json", OPTION_FLAG, &a->json, 0, 0},
         {"batch", OPTION_INT, &a->batch, 1, 1e6},
-        {"threads", OPTION_INT, &a->threads, 1, 1024},
+        {"threads", OPTION_INT, &a->threads, 1, THREADS_MAX},
         {"device", OPTION_TEXT, &o->device, 0, 0},
         {"compute", OPTION_TEXT, &o->compute, 0, 0},
     };
@@ -153,15 +140,12 @@ static int results_give(const Eval *e, bool as_json, Err *err)
     json_t *summary = eval_json(e);
     int status = e->options.out ? eval_write(e, summary, err) : 0;
     if (as_json) {
-        json_dumpf(summary, stdout, JSON_INDENT(1));
-        fputc('\n', stdout);
+        output_json(summary);
     } else {
         eval_print(e, stdout);
+        json_decref(summary);
     }
-    json_decref(summary);
-    if (status == 0 && (fflush(stdout) != 0 || ferror(stdout)))
-        return err_errno(err, "cannot write the results to standard output");
-    return status;
+    return status == 0 ? output_flush(err) : status;
 }
 
 /* Whether a word sets a key or takes a group, and is no folder of that name. */

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "cli/command.h"
 #include "cli/options.h"
+#include "cli/output.h"
 #include "cli/weight_report.h"
 #include "run/export.h"
 
@@ -60,9 +61,7 @@ static void result_print(const Export *e, const Arguments *a)
         json_t *root = json_pack("{s:s, s:I, s:o}", "layout", layout_name(e->layout), "parameters",
                                  (json_int_t)e->map.table.size, "tensors",
                                  weight_report_json(&e->map, e->layout, o->type));
-        json_dumpf(root, stdout, JSON_INDENT(1));
-        fputc('\n', stdout);
-        json_decref(root);
+        output_json(root);
     } else {
         weight_report(stdout, &e->map, e->layout, o->type);
     }
@@ -81,7 +80,7 @@ static int run(int argc, char **argv)
     int done = export_write(&e, &a.export, &err);
     if (done == 0) result_print(&e, &a);
     export_close(&e);
-    return done == 0 ? EXIT_DONE : command_fail(argv[0], &err);
+    return done == 0 ? output_finish(argv[0]) : command_fail(argv[0], &err);
 }
 
 const Command command_export = {"export", "write a model's weights as one safetensors file", help,

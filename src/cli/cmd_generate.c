@@ -1,6 +1,5 @@
 /* `ttt generate`: goes on from a prompt, from a memory, or from both, and learns from what it reads
  * and writes; one text or several side by side. */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,13 +12,15 @@
 #include "base/sha256.h"
 #include "base/utf8.h"
 #include "cli/command.h"
+#include "cli/interrupt.h"
 #include "cli/options.h"
+#include "cli/output.h"
 #include "cli/session.h"
 #include "cli/streams.h"
 #include "run/sampler.h"
 #include "run/stats.h"
 
-enum { BUFFER = 65536, MAX_THREADS = 4096, BATCH_MAX = 1024 };
+enum { BUFFER = 65536, BATCH_MAX = 1024 };
 
 static const char help[] =
     "usage: ttt generate MODEL [options]\n"
@@ -418,7 +419,7 @@ static int run(int argc, char **argv)
         {"save-memory", OPTION_TEXT, &o.save_memory, 0, 0},
         {"stats", OPTION_FLAG, &o.stats, 0, 0},
         {"json", OPTION_FLAG, &o.json, 0, 0},
-        {"threads", OPTION_INT, &o.session.threads, 0, MAX_THREADS},
+        {"threads", OPTION_INT, &o.session.threads, 0, THREADS_MAX},
         {"device", OPTION_TEXT, &o.session.device, 0, 0},
         {"compute", OPTION_TEXT, &o.session.compute, 0, 0},
     };
@@ -434,7 +435,7 @@ static int run(int argc, char **argv)
     for (int i = 0; i < o.stops.n; i++)
         if (strlen(o.stops.item[i]) > STOP_MAX)
             return options_usage("generate", "a --stop text is longer than %d bytes", STOP_MAX);
-    if (!session_options_ok("generate", &o.session)) return EXIT_USAGE;
+    if (!options_compute_ok("generate", o.session.compute)) return EXIT_USAGE;
     o.session.model = argv[1];
     o.sampler.top_k = (int32_t)top_k;
     return generate_run(&o);

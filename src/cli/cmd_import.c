@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "cli/command.h"
 #include "cli/options.h"
+#include "cli/output.h"
 #include "cli/weight_report.h"
 #include "run/import.h"
 
@@ -113,9 +114,7 @@ static void mapping_print(const Import *im, bool as_json)
                              "parameters", (json_int_t)im->map.table.size, "config", !c->missing.n,
                              "optimizer", im->moments != NULL, "tensors",
                              weight_report_json(&im->map, LAYOUT_STACKED, ST_F32));
-    json_dumpf(root, stdout, JSON_INDENT(1));
-    fputc('\n', stdout);
-    json_decref(root);
+    output_json(root);
 }
 
 static void result_tell(Import *im, const ImportOptions *o)
@@ -146,7 +145,7 @@ static int run(int argc, char **argv)
         result_tell(&im, &a.import);
     }
     import_close(&im);
-    return done == 0 ? EXIT_DONE : command_fail(argv[0], &err);
+    return done == 0 ? output_finish(argv[0]) : command_fail(argv[0], &err);
 }
 
 const Command command_import = {"import", "make a model folder of safetensors files of others",

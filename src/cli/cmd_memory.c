@@ -2,11 +2,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/jsonl.h"
 #include "base/mem.h"
 #include "base/names.h"
 #include "cli/command.h"
 #include "cli/options.h"
-#include "cli/session.h"
+#include "cli/output.h"
+#include "ttt.h"
 
 static const char help[] = "usage: ttt memory info FILE [--json]\n"
                            "       ttt memory sources FILE\n"

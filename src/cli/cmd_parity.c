@@ -1,12 +1,13 @@
 /* `ttt parity`: recomputes a recorded case and compares every number. The float64 build is a
  * program of its own beside this one; main.c starts it for --compute fp64. */
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/jsonl.h"
 #include "base/real.h"
 #include "cli/command.h"
 #include "cli/options.h"
+#include "cli/output.h"
 #include "run/parity.h"
 
 static const char help[] =
@@ -63,25 +64,18 @@ static void print_table(const ParityTable *t)
     printf("%d keys, %d failed\n", t->n, t->failed);
 }
 
-static json_t *number(double x)
-{
-    return isfinite(x) ? json_real(x) : json_null();
-}
-
 static void print_json(const ParityTable *t, int compute)
 {
     json_t *rows = json_array();
     for (int i = 0; i < t->n; i++) {
         const ParityRow *r = &t->row[i];
         json_array_append_new(rows, json_pack("{s:s, s:o, s:o, s:b, s:s}", "key", r->key, "error",
-                                              number(r->error), "tolerance", number(r->tolerance),
-                                              "ok", !r->failed, "reason", r->reason));
+                                              json_number(r->error), "tolerance",
+                                              json_number(r->tolerance), "ok", !r->failed, "reason",
+                                              r->reason));
     }
-    json_t *root = json_pack("{s:s, s:i, s:i, s:o}", "compute", compute_names[compute], "keys",
-                             t->n, "failed", t->failed, "rows", rows);
-    json_dumpf(root, stdout, JSON_INDENT(1));
-    putchar('\n');
-    json_decref(root);
+    output_json(json_pack("{s:s, s:i, s:i, s:o}", "compute", compute_names[compute], "keys", t->n,
+                          "failed", t->failed, "rows", rows));
 }
 
 static int compute_and_compare(const ParityCase *c, const Arguments *a, int compute,
@@ -129,9 +123,12 @@ static int run(int argc, char **argv)
 {
     Arguments a = {0};
     const Option table[] = {
-        {"compute", OPTION_TEXT, &a.compute, 0, 0}, {"out", OPTION_TEXT, &a.out, 0, 0},
-        {"isa", OPTION_TEXT, &a.isa, 0, 0},         {"threads", OPTION_INT, &a.threads, 1, 1024},
-        {"device", OPTION_TEXT, &a.device, 0, 0},   {"json", OPTION_FLAG, &a.json, 0, 0},
+        {"compute", OPTION_TEXT, &a.compute, 0, 0},
+        {"out", OPTION_TEXT, &a.out, 0, 0},
+        {"isa", OPTION_TEXT, &a.isa, 0, 0},
+        {"threads", OPTION_INT, &a.threads, 1, THREADS_MAX},
+        {"device", OPTION_TEXT, &a.device, 0, 0},
+        {"json", OPTION_FLAG, &a.json, 0, 0},
     };
     Err err;
     int operands = options_parse(argc, argv, table, ARRAY_LEN(table));
@@ -143,7 +140,8 @@ static int run(int argc, char **argv)
                              sizeof(real) == sizeof(double) ? "fp64" : "fp32 or bf16");
     int failed = parity(argv[1], &a, compute, &err);
     if (failed < 0) return command_fail(argv[0], &err);
-    return failed ? EXIT_FAULT : EXIT_DONE;
+    int written = output_finish(argv[0]);
+    return failed ? EXIT_FAULT : written;
 }
 
 const Command command_parity = {.name = "parity",

@@ -14,11 +14,13 @@
 #include "base/progress.h"
 #include "base/sha256.h"
 #include "cli/command.h"
+#include "cli/interrupt.h"
 #include "cli/options.h"
+#include "cli/output.h"
 #include "cli/read_report.h"
 #include "cli/session.h"
 
-enum { BUFFER = 65536, MAX_THREADS = 4096 };
+enum { BUFFER = 65536 };
 
 static const char help[] =
     "usage: ttt read MODEL FILE... --memory MEMORY [options]\n"
@@ -405,7 +407,7 @@ static int run(int argc, char **argv)
         {"fresh", OPTION_FLAG, &o.fresh, 0, 0},
         {"save-every", OPTION_INT, &o.save_every, 1, 1e15},
         {"no-learning", OPTION_FLAG, &o.session.no_learning, 0, 0},
-        {"threads", OPTION_INT, &o.session.threads, 0, MAX_THREADS},
+        {"threads", OPTION_INT, &o.session.threads, 0, THREADS_MAX},
         {"device", OPTION_TEXT, &o.session.device, 0, 0},
         {"compute", OPTION_TEXT, &o.session.compute, 0, 0},
         {"json", OPTION_FLAG, &o.json, 0, 0},
@@ -416,7 +418,7 @@ static int run(int argc, char **argv)
     if (o.from && o.fresh) return options_usage("read", "--from and --fresh exclude each other");
     if (o.memory == NULL && (!o.session.no_learning || o.save_every > 0))
         return options_usage("read", "--memory FILE is missing: it keeps what is learned");
-    if (!session_options_ok("read", &o.session)) return EXIT_USAGE;
+    if (!options_compute_ok("read", o.session.compute)) return EXIT_USAGE;
     o.session.model = argv[1];
     o.files = argv + 2;
     o.n_files = n - 1;

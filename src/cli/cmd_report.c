@@ -3,6 +3,7 @@
 
 #include "cli/command.h"
 #include "cli/options.h"
+#include "cli/output.h"
 #include "run/report.h"
 
 static const char help[] =
@@ -26,7 +27,7 @@ static int run(int argc, char **argv)
         if (report_write(argv[i], &err) < 0) return command_fail("report", &err);
         printf("%s/report.md\n", argv[i]);
     }
-    return EXIT_DONE;
+    return output_finish("report");
 }
 
 const Command command_report = {"report", "a page about a training run, with its curves", help,

@@ -1,17 +1,16 @@
 /* `ttt tokenize`: text to ids and back, what a tokenizer is, and training one. */
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/names.h"
 #include "cli/command.h"
+#include "cli/interrupt.h"
 #include "cli/options.h"
-#include "cli/session.h"
+#include "cli/output.h"
 #include "data/bpe_train.h"
 #include "data/token_stream.h"
 
@@ -46,7 +45,8 @@ static const char help[] =
     "      ttt tokenize --tokenizer tokenizer.json --decode\n";
 
 typedef struct TokenizeOptions {
-    const char *tokenizer, *out, *pattern, *ext;
+    const char *tokenizer, *out, *pattern;
+    TextList extensions;
     bool ids, special, bos, count, decode, info, train, json;
     int64_t vocab;
     char **files;
@@ -221,37 +221,19 @@ static int use(const TokenizeOptions *o)
 /* --- training -----------------------------------------------------------------------------------
  */
 
-enum { MAX_EXTENSIONS = 32 };
-
-/* ".txt,.py" to a list; the text is cut in place. */
-static int extensions_split(char *text, const char *list[MAX_EXTENSIONS])
-{
-    int n = 0;
-    for (char *part; n < MAX_EXTENSIONS && text && (part = strsep(&text, ","));)
-        if (*part) list[n++] = part;
-    return n;
-}
-
 static int train(const TokenizeOptions *o)
 {
     Err err;
     TrainerReport report;
-    const char *extensions[MAX_EXTENSIONS];
-    char *ext = o->ext ? strdup(o->ext) : NULL;
     TrainerOptions t = {.paths = (const char *const *)o->files,
                         .n_paths = o->n_files,
-                        .extensions = extensions,
-                        .n_extensions = extensions_split(ext, extensions),
+                        .extensions = o->extensions.item,
+                        .n_extensions = o->extensions.n,
                         .pattern = o->pattern,
                         .out = o->out,
                         .vocab_size = (int32_t)o->vocab,
                         .stop = interrupt_flag()};
-    int status = bpe_train(&t, &report, &err);
-    free(ext);
-    if (status < 0) {
-        command_fail("tokenize", &err);
-        return interrupt_signal() ? interrupt_status() : EXIT_FAULT;
-    }
+    if (bpe_train(&t, &report, &err) < 0) return interrupt_fail("tokenize", &err);
     if (report.vocab_size < t.vocab_size)
         log_info("ttt tokenize: the text has pairs for %d tokens only, not for %d",
                  report.vocab_size, t.vocab_size);
@@ -275,7 +257,7 @@ static int run(int argc, char **argv)
         {"train", OPTION_FLAG, &o.train, 0, 0},
         {"vocab", OPTION_INT, &o.vocab, TRAIN_MIN_VOCAB, 1 << 20},
         {"pattern", OPTION_TEXT, &o.pattern, 0, 0},
-        {"ext", OPTION_TEXT, &o.ext, 0, 0},
+        {"ext", OPTION_PARTS, &o.extensions, 0, 0},
         {"out", OPTION_TEXT, &o.out, 0, 0},
     };
     int n = options_parse(argc, argv, table, ARRAY_LEN(table));

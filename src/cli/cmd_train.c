@@ -6,7 +6,7 @@
 #include "cli/command.h"
 #include "cli/train_jobs.h"
 
-enum { MAX_THREADS = 4096, AGAIN_MAX = 1 << 14 };
+enum { AGAIN_MAX = 1 << 14 };
 
 static const char help[] =
     "usage: ttt train [options] OVERRIDES...\n"
@@ -37,6 +37,7 @@ static const char help[] =
     "      --resolve            with --cfg: references filled in\n"
     "  -p, --package KEY        with --cfg: only what is below KEY\n"
     "  -i, --info [WHAT]        show defaults, defaults-tree, config, searchpath or all\n"
+    "  -r, --run                one run, although hydra.mode asks for a sweep\n"
     "The run's folder is training.exp_dir/exp_folder/exp_name, or hydra.run.dir where it is "
     "given;\n"
     "its .hydra/ holds config.yaml, hydra.yaml and overrides.yaml.\n"
@@ -90,7 +91,7 @@ static int run(int argc, char **argv)
     Err err;
     TrainJobs jobs = {.options.again = again};
     const Option table[] = {
-        {"threads", OPTION_INT, &threads, 1, MAX_THREADS},
+        {"threads", OPTION_INT, &threads, 1, THREADS_MAX},
         {"device", OPTION_TEXT, &jobs.options.device, 0, 0},
         {"fresh", OPTION_FLAG, &jobs.options.fresh, 0, 0},
         {"max-sequences", OPTION_INT, &jobs.options.max_sequences, 1, 1e15},

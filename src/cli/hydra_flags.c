@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/names.h"
+#include "cli/output.h"
 #include "hydra/emit.h"
 #include "model/config.h"
 
@@ -190,6 +191,5 @@ int hydra_show(HyConfig *c, const HydraFlags *f, Err *err)
         title("Config");
         TRY(tree_show(c, f, "job", err));
     }
-    if (fflush(stdout) == 0 && !ferror(stdout)) return 0;
-    return err_errno(err, "cannot write to standard output");
+    return output_flush(err);
 }

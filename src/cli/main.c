@@ -14,6 +14,7 @@
 #include "base/real.h"
 #include "cli/command.h"
 #include "cli/mapped_fault.h"
+#include "cli/output.h"
 
 static const char version[] = "0.1.0";
 
@@ -52,21 +53,13 @@ static void print_overview(FILE *out)
         out);
 }
 
-/* Whether what was printed arrived. */
-static int printed(void)
-{
-    if (fflush(stdout) == 0 && !ferror(stdout)) return EXIT_DONE;
-    fprintf(stderr, "ttt: cannot write to standard output: %s\n", strerror(errno));
-    return EXIT_FAULT;
-}
-
 static int print_help(const Command *command)
 {
     if (command)
         fputs(command->help, stdout);
     else
         print_overview(stdout);
-    return printed();
+    return output_finish("help");
 }
 
 static int run_help(const char *name)
@@ -156,7 +149,7 @@ int main(int argc, char **argv)
     }
     if (strcmp(name, "--version") == 0) {
         printf("ttt %s (%s)\n", version, REAL_NAME);
-        return printed();
+        return output_finish("--version");
     }
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) return print_help(NULL);
     if (strcmp(name, "help") == 0) return run_help(argc > 2 ? argv[2] : NULL);

@@ -21,8 +21,16 @@ int options_usage(const char *name, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
-    log_info("ttt %s: %s; see `ttt help %s`", name, text, name);
+    log_info("ttt %s: %s; see `ttt help %.*s`", name, text, (int)strcspn(name, " "), name);
     return EXIT_USAGE;
+}
+
+bool options_compute_ok(const char *command, const char *compute)
+{
+    char shown[NAME_SHOWN_MAX];
+    if (!compute || strcmp(compute, "fp32") == 0 || strcmp(compute, "bf16") == 0) return true;
+    options_usage(command, "--compute takes fp32 or bf16, not '%s'", name_show(shown, compute));
+    return false;
 }
 
 /* The long name alone. */
@@ -80,6 +88,9 @@ static int bad_value(const char *command, const Option *o, const char *text)
     case OPTION_LIST:
         options_usage(command, "--%s is empty, or given more than %d times", name, TEXT_LIST_MAX);
         break;
+    case OPTION_PARTS:
+        options_usage(command, "--%s has an empty part, or more than %d", name, TEXT_LIST_MAX);
+        break;
     case OPTION_TEXT:
     case OPTION_WORD:
         options_usage(command, "--%s is empty", name);
@@ -91,7 +102,17 @@ static int bad_value(const char *command, const Option *o, const char *text)
     return -1;
 }
 
-static bool option_set(const Option *o, const char *value)
+static bool parts_set(TextList *list, char *value)
+{
+    for (list->n = 0; value; list->n++) {
+        char *part = strsep(&value, ",");
+        if (*part == 0 || list->n == TEXT_LIST_MAX) return false;
+        list->item[list->n] = part;
+    }
+    return true;
+}
+
+static bool option_set(const Option *o, char *value)
 {
     TextList *list = o->to;
     switch (o->kind) {
@@ -110,6 +131,8 @@ static bool option_set(const Option *o, const char *value)
         if (*value == 0 || list->n == TEXT_LIST_MAX) return false;
         list->item[list->n++] = value;
         return true;
+    case OPTION_PARTS:
+        return parts_set(list, value);
     }
     return false;
 }
@@ -125,11 +148,12 @@ static bool option_is(const Option *o, const char *given, size_t length)
 }
 
 /* The value in the next argument: any for most options, only a bare word for an optional one. */
-static const char *value_next(char **argv, int argc, int *i, const Option *o)
+static char *value_next(char **argv, int argc, int *i, const Option *o)
 {
-    const char *next = *i + 1 < argc ? argv[*i + 1] : NULL;
+    static char all[] = "all";
+    char *next = *i + 1 < argc ? argv[*i + 1] : NULL;
     bool word = next && *next && !strpbrk(next, "=~+") && *next != '-';
-    if (o->kind == OPTION_WORD && !word) return "all";
+    if (o->kind == OPTION_WORD && !word) return all;
     if (next) ++*i;
     return next;
 }
@@ -137,14 +161,14 @@ static const char *value_next(char **argv, int argc, int *i, const Option *o)
 /* Takes the option at argv[*i] and, where it is the next argument, its value. */
 static int option_take(char **argv, int argc, int *i, const Option *table, int n)
 {
-    const char *given = argv[*i], *equals = strchr(given, '=');
+    char *given = argv[*i], *equals = strchr(given, '=');
     size_t length = equals ? (size_t)(equals - given) : strlen(given);
     const Option *o = NULL;
     for (int k = 0; k < n; k++)
         if (option_is(&table[k], given, length)) o = &table[k];
     if (o == NULL) return unknown(argv[0], given, table, n);
     if (o->kind == OPTION_FLAG && equals) return bad_value(argv[0], o, equals + 1);
-    const char *value = equals ? equals + 1 : NULL;
+    char *value = equals ? equals + 1 : NULL;
     if (o->kind != OPTION_FLAG && value == NULL) value = value_next(argv, argc, i, o);
     if (o->kind != OPTION_FLAG && value == NULL) {
         char name[NAME_SHOWN_MAX];

@@ -8,7 +8,7 @@
 
 #include "base/err.h"
 
-enum { TEXT_LIST_MAX = 64 };
+enum { TEXT_LIST_MAX = 64, THREADS_MAX = 4096 /* of --threads */ };
 
 typedef struct TextList {
     int n;
@@ -16,12 +16,13 @@ typedef struct TextList {
 } TextList;
 
 typedef enum OptionKind {
-    OPTION_FLAG, /* bool */
-    OPTION_TEXT, /* const char *, not empty */
-    OPTION_WORD, /* as TEXT, or alone: then "all"; a word without '=' after it is its value */
-    OPTION_LIST, /* TextList: may be given several times */
-    OPTION_INT,  /* int64_t from min to max */
-    OPTION_REAL  /* double from min to max */
+    OPTION_FLAG,  /* bool */
+    OPTION_TEXT,  /* const char *, not empty */
+    OPTION_WORD,  /* as TEXT, or alone: then "all"; a word without '=' after it is its value */
+    OPTION_LIST,  /* TextList: may be given several times */
+    OPTION_PARTS, /* TextList: the parts between commas, which the argument is cut into */
+    OPTION_INT,   /* int64_t from min to max */
+    OPTION_REAL   /* double from min to max */
 } OptionKind;
 
 typedef struct Option {
@@ -35,7 +36,11 @@ typedef struct Option {
  * number, or -1 after a complaint as options_usage makes it. argv[0] is the command's name. */
 int options_parse(int argc, char **argv, const Option *table, int n);
 
-/* Prints "ttt NAME: text; see `ttt help NAME`" on standard error and returns EXIT_USAGE. */
+/* Whether --compute (NULL: not given) names a type; complains as options_usage does. */
+bool options_compute_ok(const char *command, const char *compute);
+
+/* Prints "ttt NAME: text; see `ttt help NAME`" on standard error and returns EXIT_USAGE. NAME
+ * may be two words, such as "data encode": help is for the first. */
 int options_usage(const char *name, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -6,7 +6,7 @@
 
 #include "base/jsonl.h"
 #include "base/names.h"
-#include "cli/session.h"
+#include "cli/output.h"
 
 enum { TENTHS = 10, NAME_WIDTH = 32 };
 

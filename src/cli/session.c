@@ -1,32 +1,16 @@
 /* A model, its tokenizer and one reader, reached through ttt.h only. */
 #include "cli/session.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/file.h"
-#include "base/mem.h"
 #include "base/names.h"
-#include "base/utf8.h"
-#include "cli/command.h"
-#include "cli/options.h"
-#include "run/bf16_tell.h"
+#include "run/machine_open.h"
 
 /* Tokens of a slice, and chunks, at least: its last chunk costs more. A GPU reads SLICE_GPU in a
  * tenth of a second, and waits at its end. */
 enum { SLICE = 2048, SLICE_GPU = 32768, SLICE_CHUNKS = 4 };
-
-static volatile sig_atomic_t caught_signal;
-
-bool session_options_ok(const char *command, const SessionOptions *o)
-{
-    if (!o->compute || strcmp(o->compute, "fp32") == 0 || strcmp(o->compute, "bf16") == 0)
-        return true;
-    char shown[NAME_SHOWN_MAX];
-    options_usage(command, "--compute takes fp32 or bf16, not '%s'", name_show(shown, o->compute));
-    return false;
-}
 
 static int tokenizer_start(Session *s, const char *dir, Err *err)
 {
@@ -101,35 +85,6 @@ int session_feed(Session *s, const int32_t *tokens, size_t n, double *nll, Err *
     return 0;
 }
 
-static void on_signal(int number)
-{
-    caught_signal = number;
-}
-
-void interrupt_catch(void)
-{
-    /* Without SA_RESTART a read from a pipe ends too. */
-    struct sigaction action = {.sa_handler = on_signal,
-                               .sa_flags = (int)SA_RESETHAND | SA_ONSTACK}; /* signal_stack.h */
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    signal(SIGPIPE, SIG_IGN);
-}
-
-int interrupt_signal(void)
-{
-    return caught_signal;
-}
-const volatile sig_atomic_t *interrupt_flag(void)
-{
-    return &caught_signal;
-}
-int interrupt_status(void)
-{
-    return 128 + caught_signal;
-}
-
 int memory_target_check(const char *path, Err *err)
 {
     AtomicFile file;
@@ -138,41 +93,4 @@ int memory_target_check(const char *path, Err *err)
     ttt_memory_info info;
     if (!file_exists(path) || ttt_memory_describe(path, &info, NULL, 0, err->text) >= 0) return 0;
     return err_wrap(err, "will only write over a memory file (remove the other one first)");
-}
-
-json_t *json_text(const char *text)
-{
-    size_t size;
-    char *utf8 = utf8_repair(text, strlen(text), &size);
-    json_t *string = json_stringn(utf8, size);
-    mem_free(utf8);
-    return string;
-}
-
-void output_json(json_t *object)
-{
-    json_dumpf(object, stdout, JSON_INDENT(2));
-    putchar('\n');
-    json_decref(object);
-}
-
-int output_finish(const char *command)
-{
-    Err err;
-    if (fflush(stdout) == 0 && !ferror(stdout)) return EXIT_DONE;
-    err_errno(&err, "cannot write to standard output");
-    return command_fail(command, &err);
-}
-
-const char *bytes_show(char out[32], size_t bytes)
-{
-    static const char *const units[] = {"KiB", "MiB", "GiB", "TiB"};
-    double n = (double)bytes / 1024;
-    int unit = 0;
-    for (; n >= 1023.5 && unit < 3; unit++) n /= 1024;
-    if (bytes < 1024)
-        snprintf(out, 32, "%zu B", bytes);
-    else
-        snprintf(out, 32, "%.*f %s", n < 9.95 ? 2 : n < 99.5 ? 1 : 0, n, units[unit]);
-    return out;
 }

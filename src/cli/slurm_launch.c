@@ -33,19 +33,10 @@ int slurm_launch_wanted(const HyConfig *h, bool *wanted, Err *err)
 
 /* --- before anything is written ----------------------------------------------------------------*/
 
-/* Jobs start elsewhere or later: their paths are whole. */
-static int path_whole(char out[PATH_MAX], const char *path, Err *err)
-{
-    char here[PATH_MAX];
-    if (!getcwd(here, sizeof here)) return file_error(err, "find", ".");
-    while (strncmp(path, "./", 2) == 0) path += 2;
-    return path_join(out, PATH_MAX, *path == '/' ? "" : here, path, err);
-}
-
 static int place_make(SlurmPlace *place, const SlurmLaunch *l, Err *err)
 {
     HyArena *a = l->master->arena;
-    char program[PATH_MAX], here[PATH_MAX];
+    char program[PATH_MAX], here[PATH_MAX]; /* jobs start elsewhere or later: paths are whole */
     ssize_t size = readlink("/proc/self/exe", program, sizeof program - 1);
     if (size < 0) return file_error(err, "find", "/proc/self/exe");
     if (!getcwd(here, sizeof here)) return file_error(err, "find", ".");
@@ -90,7 +81,7 @@ int slurm_launch_open(SlurmLaunch *l, HyConfig *master, const char *dir, long n,
     if (options->fresh)
         return err_set(err, "--fresh would start a job over each time Slurm starts it; leave it "
                             "out and give another hydra.sweep.dir");
-    TRY(path_whole(l->sweep, dir, err));
+    TRY(path_whole(l->sweep, sizeof l->sweep, dir, err));
     hy_put(a, master->hydra, "sweep.dir", hy_new_text(a, l->sweep));
     TRY(launcher_take(l, err));
     if (!script_make(l, err) || !slurm_folder(a, l->launcher, err)) return -1;
@@ -109,7 +100,7 @@ static int folder_make(SlurmLaunch *l, Err *err)
     char folder[PATH_MAX], name[32], path[PATH_MAX];
     const char *shared = slurm_folder(l->master->arena, l->launcher, err);
     if (!shared) return -1;
-    TRY(path_whole(folder, shared, err));
+    TRY(path_whole(folder, sizeof folder, shared, err));
     TRY(dir_make(folder, err));
     for (int i = 1; i <= MAX_SUBMISSIONS; i++) {
         snprintf(name, sizeof name, "submission-%d", i);

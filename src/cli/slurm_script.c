@@ -3,7 +3,6 @@
 #include "cli/slurm_script.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/names.h"

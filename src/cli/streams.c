@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h" // defines: mem_alloc, mem_free, time_now
-#include "cli/command.h"
+#include "cli/interrupt.h"
 
 static void silent_find(Streams *all)
 {

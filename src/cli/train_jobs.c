@@ -2,7 +2,6 @@
 #include "cli/train_jobs.h"
 
 #include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -41,16 +40,14 @@ static bool flag_at(HyConfig *h, const char *key)
  * "" while it names none. */
 static int output_dir(char out[PATH_MAX], const Config *cfg, const char *folder, Err *err)
 {
-    char here[PATH_MAX], named[PATH_MAX];
+    char named[PATH_MAX];
     out[0] = 0;
     if (!folder) {
         if (!cfg->training.exp_name[0]) return 0; /* the run itself says so in its own order */
         TRY(train_folder_path(named, &cfg->training, err));
         folder = named;
     }
-    if (!getcwd(here, sizeof here)) return file_error(err, "find", ".");
-    return path_join(out, PATH_MAX, *folder == '/' ? "" : here,
-                     folder + (strncmp(folder, "./", 2) == 0 ? 2 : 0), err);
+    return path_whole(out, PATH_MAX, folder, err);
 }
 
 /* folder: NULL where the configuration names the run's folder. */

@@ -1,9 +1,6 @@
 /* The mapping as text and as JSON. */
 #include "cli/weight_report.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 typedef struct Side {
     WeightPiece first;
     int pieces; /* 0: the layout does not have it */

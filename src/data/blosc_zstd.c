@@ -9,7 +9,6 @@
  * per block, 32.. the compressor. (c-blosc, README_CHUNK_FORMAT.rst) */
 #include "data/codec_kinds.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <zstd.h>
 

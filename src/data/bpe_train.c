@@ -3,10 +3,8 @@
  * whose count may be out of date and is then put right. */
 #include "data/bpe_train.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/file.h"
 #include "base/mem.h"
@@ -78,7 +76,7 @@ static int count_files(Trainer *t, Err *err)
     FileList files = {0};
     int status = walk_files(&files, o->paths, o->n_paths, walk, err);
     if (status == 0 && files.n == 0) status = err_set(err, "no text in %s", o->paths[0]);
-    if (status == 0 && !o->quiet) progress_start(&t->progress, "read", (uint64_t)files.n, "files");
+    progress_start(&t->progress, o->quiet ? NULL : "read", (uint64_t)files.n, "files");
     for (int64_t i = 0; i < files.n && status == 0; i++) {
         char *text = NULL;
         size_t n = 0;
@@ -89,7 +87,7 @@ static int count_files(Trainer *t, Err *err)
         free(text);
         t->report->files++;
         t->report->bytes += (int64_t)n;
-        if (!o->quiet) progress_update(&t->progress, (uint64_t)i + 1, NULL);
+        progress_update(&t->progress, (uint64_t)i + 1, NULL);
     }
     file_list_free(&files);
     TRY(status);
@@ -97,7 +95,7 @@ static int count_files(Trainer *t, Err *err)
     char summary[96];
     snprintf(summary, sizeof summary, "%lld bytes, %lld different pieces",
              (long long)t->report->bytes, (long long)t->report->distinct);
-    if (!o->quiet) progress_end(&t->progress, summary);
+    progress_end(&t->progress, summary);
     return 0;
 }
 
@@ -286,7 +284,7 @@ static int merge_all(Trainer *t, Err *err)
     const TrainerOptions *o = t->options;
     int32_t wanted = o->vocab_size - HF_SPECIALS;
     TRY(pairs_count(t, err));
-    if (!o->quiet) progress_start(&t->progress, "merge", (uint64_t)wanted - 256, "tokens");
+    progress_start(&t->progress, o->quiet ? NULL : "merge", (uint64_t)wanted - 256, "tokens");
     for (uint32_t round = 1; t->vocab.n < wanted; round++) {
         PairCount *best = pair_best(t);
         if (best == NULL) break;
@@ -299,11 +297,11 @@ static int merge_all(Trainer *t, Err *err)
         TRY(check_stop(t, err));
         int32_t id = hf_vocabulary_merge(&t->vocab, best->left, best->right);
         pair_merge(t, best, id, round);
-        if (!o->quiet) progress_update(&t->progress, (uint64_t)t->vocab.n - 256, NULL);
+        progress_update(&t->progress, (uint64_t)t->vocab.n - 256, NULL);
     }
     char summary[64];
     snprintf(summary, sizeof summary, "%d tokens", t->vocab.n + HF_SPECIALS);
-    if (!o->quiet) progress_end(&t->progress, summary);
+    progress_end(&t->progress, summary);
     t->report->vocab_size = t->vocab.n + HF_SPECIALS;
     return 0;
 }

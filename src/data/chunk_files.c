@@ -6,14 +6,12 @@
 #include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/crc32c.h"
 #include "base/file.h"
-#include "data/codec_kinds.h"
 
 /* Below this, reading a file costs less than mapping it. */
 enum { SMALL_FILE = 1 << 18 };

@@ -71,8 +71,6 @@ int chain_add_json(CodecChain *chain, const json_t *codec, Err *err)
 
 /* --- as text ---------------------------------------------------------------------------------- */
 
-static const char *const shuffles[] = {"noshuffle", "shuffle", "bitshuffle"};
-
 static int item_number(const char *text, int high, int *out, Err *err)
 {
     char *end;
@@ -92,14 +90,8 @@ static int item_blosc(Codec *c, char *rest, Err *err)
     c->level = 5;
     c->shuffle = 1;
     if (level != NULL) TRY(item_number(level, 9, &c->level, err));
-    if (shuffle != NULL) {
-        c->shuffle = -1;
-        for (int i = 0; i < ARRAY_LEN(shuffles); i++)
-            if (strcmp(shuffle, shuffles[i]) == 0) c->shuffle = i;
-    }
-    if (c->shuffle < 0)
-        return err_set(err, "blosc shuffle '%.40s' is none of noshuffle, shuffle and bitshuffle",
-                       shuffle);
+    if (shuffle != NULL) c->shuffle = blosc_shuffle_find(shuffle, err);
+    TRY(c->shuffle);
     return blosc_check_name(c->cname, err);
 }
 
@@ -145,7 +137,7 @@ void chain_text(const CodecChain *chain, char *out, int size)
             snprintf(out + used, (size_t)(size - used), "%s%s", i > 0 ? "+" : "", c->kind->name);
         if (used < size && c->kind == &codec_blosc && c->cname[0] != 0)
             used += snprintf(out + used, (size_t)(size - used), ":%s:%d:%s", c->cname, c->level,
-                             shuffles[c->shuffle]);
+                             blosc_shuffles[c->shuffle]);
     }
 }
 

@@ -1,11 +1,9 @@
-/* blosc (c-blosc 1, which is zarr's codec), zstd, gzip and zlib (zlib), crc32c (ISA-L). Decoders
+/* blosc (c-blosc 1, which is zarr's codec), zstd, gzip and zlib (zlib), crc32c. Decoders
  * are given foreign bytes: every size in a header is checked against what is there. */
 #include "data/codec_kinds.h"
 
 #include <blosc.h>
 #include <limits.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
 #include <zstd.h>
@@ -29,7 +27,16 @@ static int get_int(const json_t *config, const char *key, int low, int high, int
 
 /* --- blosc ------------------------------------------------------------------------------------ */
 
-static const char *const shuffle_names[] = {"noshuffle", "shuffle", "bitshuffle"};
+const char *const blosc_shuffles[] = {"noshuffle", "shuffle", "bitshuffle"};
+
+int blosc_shuffle_find(const char *name, Err *err)
+{
+    char shown[NAME_SHOWN_MAX];
+    for (int i = 0; i < ARRAY_LEN(blosc_shuffles); i++)
+        if (strcmp(name, blosc_shuffles[i]) == 0) return i;
+    return err_set(err, "blosc shuffle '%s' is none of noshuffle, shuffle and bitshuffle",
+                   name_show(shown, name));
+}
 
 int blosc_check_name(const char *cname, Err *err)
 {
@@ -42,16 +49,10 @@ int blosc_check_name(const char *cname, Err *err)
 /* A shuffle name, or the number of zarr v2 (-1: by type size). */
 static int blosc_parse_shuffle(Codec *c, const json_t *value, Err *err)
 {
-    const char *name = json_string_value(value);
-    c->shuffle = name == NULL ? 1 : -1;
-    for (int i = 0; name != NULL && i < ARRAY_LEN(shuffle_names); i++)
-        if (strcmp(name, shuffle_names[i]) == 0) c->shuffle = i;
-    if (json_is_integer(value) && json_integer_value(value) >= 0 && json_integer_value(value) <= 2)
-        c->shuffle = (int)json_integer_value(value);
-    if (c->shuffle >= 0) return 0;
-    char shown[NAME_SHOWN_MAX];
-    return err_set(err, "blosc shuffle '%s' is none of noshuffle, shuffle and bitshuffle",
-                   name_show(shown, name));
+    json_int_t number = json_integer_value(value);
+    c->shuffle = json_is_integer(value) && number >= 0 && number <= 2 ? (int)number : 1;
+    if (json_is_string(value)) c->shuffle = blosc_shuffle_find(json_string_value(value), err);
+    return c->shuffle < 0 ? -1 : 0;
 }
 
 static int blosc_parse(Codec *c, const json_t *config, Err *err)
@@ -70,7 +71,7 @@ static int blosc_parse(Codec *c, const json_t *config, Err *err)
 static json_t *blosc_config(const Codec *c)
 {
     return json_pack("{s:i, s:s, s:i, s:s, s:i}", "typesize", c->typesize, "cname", c->cname,
-                     "clevel", c->level, "shuffle", shuffle_names[c->shuffle], "blocksize",
+                     "clevel", c->level, "shuffle", blosc_shuffles[c->shuffle], "blocksize",
                      c->blocksize);
 }
 

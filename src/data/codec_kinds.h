@@ -6,6 +6,11 @@
 
 extern const CodecKind codec_blosc, codec_zstd, codec_gzip, codec_zlib, codec_crc32c;
 
+/* What blosc does with the bytes of items before it compresses, by the number it has for it. */
+extern const char *const blosc_shuffles[3];
+/* The number of that name; -1: there is none such. */
+int blosc_shuffle_find(const char *name, Err *err);
+
 /* Fails for a compressor that the installed blosc does not have. */
 int blosc_check_name(const char *cname, Err *err);
 

@@ -2,13 +2,13 @@
  * could have written, because the sizes of the token files are judged by it. */
 #include "data/dataset.h"
 
-#include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
+#include "base/jsonl.h"
 #include "base/names.h"
 
 /* The version says how tokens are stored. */
@@ -66,7 +66,7 @@ static int get_text(Place place, const char *key, char *out, size_t size, Err *e
 static int get_file(Place place, const char *key, char out[DATASET_TEXT], Err *err)
 {
     TRY(get_text(place, key, out, DATASET_TEXT, err));
-    if (strchr(out, '/') != NULL || strcmp(out, ".") == 0 || strcmp(out, "..") == 0)
+    if (!path_is_name(out))
         return err_set(err, "%s: %s%s must be the name of a file in the folder itself", place.path,
                        place.section, key);
     return 0;
@@ -183,12 +183,5 @@ int dataset_write(const DatasetInfo *info, const char *dir, Err *err)
                   info->eos, "dtype", info->token_size == 2 ? "uint16" : "int32", "splits", "train",
                   split_json(&info->splits[SPLIT_TRAIN], info->is_zarr), "val",
                   split_json(&info->splits[SPLIT_VAL], info->is_zarr));
-    char *text = root == NULL ? NULL : json_dumps(root, JSON_INDENT(2));
-    json_decref(root);
-    if (text == NULL) return err_set(err, "%s: no memory to write it", path);
-    size_t size = strlen(text);
-    text[size++] = '\n'; /* over the NUL: the size is what counts from here */
-    int status = file_write_atomic(path, text, size, err);
-    free(text);
-    return status;
+    return json_write_atomic(path, root, JSON_INDENT(2), err);
 }

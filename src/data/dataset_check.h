@@ -2,7 +2,6 @@
 #ifndef TTT_DATA_DATASET_CHECK_H
 #define TTT_DATA_DATASET_CHECK_H
 
-#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -10,10 +9,9 @@
 #include "base/sha256.h"
 
 typedef struct CheckOptions {
-    int32_t vocab_size;                /* of a plain zarr array, which does not say; 0: unknown */
-    bool gaps_are_fine;                /* a file that is missing reads as fill_value: accept that */
-    bool quiet;                        /* no progress on standard error */
-    const volatile sig_atomic_t *stop; /* not zero: give up; NULL is fine */
+    int32_t vocab_size; /* of a plain zarr array, which does not say; 0: unknown */
+    bool gaps_are_fine; /* a file that is missing reads as fill_value: accept that */
+    bool quiet;         /* no progress on standard error */
 } CheckOptions;
 
 typedef struct CheckReport {

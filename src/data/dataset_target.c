@@ -27,11 +27,6 @@ static bool is_dataset_entry(const char *name)
     return false;
 }
 
-static bool is_dot(const char *name)
-{
-    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
-}
-
 static bool has_entry(const char *folder, const char *name)
 {
     char path[PATH_MAX];
@@ -57,7 +52,7 @@ static int count_entries(const char *path, Err *err)
     int n = 0;
     const struct dirent *entry;
     while ((entry = readdir(dir)) != NULL) {
-        if (is_dot(entry->d_name)) continue;
+        if (!path_is_name(entry->d_name)) continue;
         n++;
         if (is_dataset_entry(entry->d_name) && is_array_or_file(path, entry->d_name)) continue;
         char shown[NAME_SHOWN_MAX];
@@ -159,7 +154,7 @@ int dataset_target_clean(DatasetTarget *t, Err *err)
     int status = 0;
     const struct dirent *entry;
     while (status == 0 && (entry = readdir(dir)) != NULL)
-        if (!is_dot(entry->d_name) && strcmp(entry->d_name, lock_name) != 0)
+        if (path_is_name(entry->d_name) && strcmp(entry->d_name, lock_name) != 0)
             status = remove_entry(t->partial, entry->d_name, err);
     closedir(dir);
     return status;

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -32,22 +31,6 @@ struct DatasetWriter {
 };
 
 /* --- opening ---------------------------------------------------------------------------------- */
-
-static int layout_make(ZarrMeta *out, const DatasetWriterOptions *o, int token_size, Err *err)
-{
-    *out = (ZarrMeta){.format = 3,
-                      .type = {token_size, token_size == 4, false},
-                      .chunk = o->shard_tokens,
-                      .inner = o->chunk_tokens,
-                      .sharded = o->shard_tokens != o->chunk_tokens,
-                      .index_crc = true,
-                      .key_prefix = true,
-                      .separator = '/'};
-    if (o->shard_tokens % o->chunk_tokens != 0)
-        return err_set(err, "a shard of %lld tokens does not hold whole chunks of %lld",
-                       (long long)o->shard_tokens, (long long)o->chunk_tokens);
-    return chain_parse(&out->chain, o->codec, token_size, err);
-}
 
 static int state_load(DatasetWriter *w, Err *err)
 {
@@ -80,7 +63,8 @@ static int writer_open(DatasetWriter *w, const DatasetWriterOptions *o, Err *err
     }
     snprintf(w->plan, sizeof w->plan, "%s", o->plan);
     TRY(path_join(info->tokenizer, DATASET_TEXT, "", tokenizer_name(o->tok), err));
-    TRY(layout_make(&w->layout, o, info->token_size, err));
+    IntType type = {info->token_size, info->token_size == 4, false};
+    TRY(zarr_layout(&w->layout, type, o->shard_tokens, o->chunk_tokens, o->codec, err));
     TRY(dataset_target_open(&w->target, o->dir, o->force, err));
     TRY(state_load(w, err));
     return tokenizer_copy(o->tok, w->target.partial, err);

@@ -8,7 +8,6 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "base/sha256.h"
 #include "data/dataset.h"
 #include "data/tokenizer.h"
 #include "data/zarr_meta.h"

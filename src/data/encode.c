@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "backend/cores.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "base/progress.h"
 #include "data/dataset_target.h"
@@ -38,13 +37,13 @@ typedef struct Encoder {
 
 static void show_start(Encoder *e, const char *label, int64_t total, const char *unit)
 {
-    if (!e->options.quiet) progress_start(&e->progress, label, (uint64_t)total, unit);
+    progress_start(&e->progress, e->options.quiet ? NULL : label, (uint64_t)total, unit);
 }
 
 static void show_progress(void *context, int64_t done)
 {
     Encoder *e = context;
-    if (!e->options.quiet) progress_update(&e->progress, (uint64_t)done, NULL);
+    progress_update(&e->progress, (uint64_t)done, NULL);
 }
 
 static void show_end(Encoder *e)
@@ -52,7 +51,7 @@ static void show_end(Encoder *e)
     char summary[64];
     snprintf(summary, sizeof summary, "%lld documents, %lld bytes", (long long)e->files.n,
              (long long)e->report->bytes);
-    if (!e->options.quiet) progress_end(&e->progress, summary);
+    progress_end(&e->progress, summary);
 }
 
 /* --- first pass ------------------------------------------------------------------------------- */
@@ -154,7 +153,7 @@ static int write_files(Encoder *e, Err *err)
         log_info("going on after %" PRId64 " tokens: %" PRId64 " of %" PRId64 " documents are done",
                  tokens, resumed, e->files.n);
     show_start(e, "encode", e->report->bytes, "bytes");
-    if (!e->options.quiet) progress_skip(&e->progress, (uint64_t)skipped);
+    progress_skip(&e->progress, (uint64_t)skipped);
     TRY(dataset_writer_start(e->writer, err));
     TRY(encode_texts(&texts, resumed, err));
     show_end(e);

@@ -13,31 +13,21 @@
 static const char file_name[] = "plan";
 enum { MAX_LIST = 1 << 26 };
 
-static void add_text(Sha256 *sha, const char *text)
-{
-    sha256_update(sha, text, strlen(text) + 1);
-}
-
-static void add_number(Sha256 *sha, int64_t number)
-{
-    sha256_update(sha, &number, sizeof number);
-}
-
 static void add_stat(Sha256 *sha, const struct stat *st)
 {
-    add_number(sha, st->st_size);
-    add_number(sha, st->st_mtim.tv_sec);
-    add_number(sha, st->st_mtim.tv_nsec);
+    sha256_number(sha, st->st_size);
+    sha256_number(sha, st->st_mtim.tv_sec);
+    sha256_number(sha, st->st_mtim.tv_nsec);
 }
 
 /* A tokenizer may be a file. */
 static void add_tokenizer(Sha256 *sha, const EncodeOptions *o, const Tokenizer *tok)
 {
     struct stat st;
-    add_text(sha, tokenizer_name(tok));
-    add_number(sha, tokenizer_vocab_size(tok));
-    add_number(sha, tokenizer_bos(tok));
-    add_number(sha, tokenizer_eos(tok));
+    sha256_text(sha, tokenizer_name(tok));
+    sha256_number(sha, tokenizer_vocab_size(tok));
+    sha256_number(sha, tokenizer_bos(tok));
+    sha256_number(sha, tokenizer_eos(tok));
     if (stat(o->tokenizer, &st) == 0) add_stat(sha, &st);
 }
 
@@ -56,19 +46,19 @@ int encode_plan_digest(char hex[SHA256_HEX_SIZE], const EncodeOptions *o, const 
 {
     Sha256 sha;
     sha256_init(&sha);
-    add_text(&sha, "ttt data encode 1");
+    sha256_text(&sha, "ttt data encode 1");
     add_tokenizer(&sha, o, tok);
     sha256_update(&sha, &o->val_fraction, sizeof o->val_fraction);
-    add_number(&sha, (int64_t)o->seed);
-    add_number(&sha, o->chunk_tokens);
-    add_number(&sha, o->shard_tokens);
-    add_text(&sha, o->codec);
+    sha256_number(&sha, (int64_t)o->seed);
+    sha256_number(&sha, o->chunk_tokens);
+    sha256_number(&sha, o->shard_tokens);
+    sha256_text(&sha, o->codec);
     if (o->val_list != NULL) TRY(add_val_list(&sha, o->val_list, err));
     for (int64_t i = 0; i < files->n; i++) {
         struct stat st;
         const FileEntry *file = &files->files[i];
         if (stat(file->path, &st) != 0) return file_error(err, "read", file->path);
-        add_text(&sha, file->name);
+        sha256_text(&sha, file->name);
         add_stat(&sha, &st);
     }
     sha256_hex(&sha, hex);

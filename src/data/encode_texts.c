@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/sha256.h"
 
 const int64_t encode_max_document = (int64_t)1 << 32;
 

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/names.h"
 #include "data/token_model.h"
 #include "data/unicode.h"
 

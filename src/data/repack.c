@@ -43,28 +43,18 @@ static int32_t largest_of(IntType type)
 static int layout_make(ZarrMeta *out, const RepackOptions *o, const TokenSource *source, Err *err)
 {
     const ZarrArray *array = zarr_source_array(source);
-    *out = (ZarrMeta){.format = 3,
-                      .chunk = o->shard_tokens,
-                      .inner = o->chunk_tokens,
-                      .sharded = o->shard_tokens != o->chunk_tokens,
-                      .index_at_start = o->index_at_start,
-                      .index_crc = true,
-                      .key_prefix = !o->v2_keys,
-                      .separator = o->v2_keys ? '.' : '/'};
-    if (array != NULL)
-        out->type = zarr_array_meta(array)->type;
-    else
-        out->type =
-            (IntType){source->vocab_size <= 65536 ? 2 : 4, source->vocab_size > 65536, false};
+    IntType type = {source->vocab_size <= 65536 ? 2 : 4, source->vocab_size > 65536, false};
     char shown[NAME_SHOWN_MAX];
-    if (o->dtype != NULL && !int_type_find(&out->type, o->dtype))
+    if (array != NULL) type = zarr_array_meta(array)->type;
+    if (o->dtype != NULL && !int_type_find(&type, o->dtype))
         return err_set(err, "dtype '%s' is none of int8 to int64 and uint8 to uint64",
                        name_show(shown, o->dtype));
-    out->type.big_endian = o->big_endian;
-    if (o->shard_tokens % o->chunk_tokens != 0)
-        return err_set(err, "a shard of %lld tokens does not hold whole chunks of %lld",
-                       (long long)o->shard_tokens, (long long)o->chunk_tokens);
-    return chain_parse(&out->chain, o->codec, out->type.size, err);
+    type.big_endian = o->big_endian;
+    TRY(zarr_layout(out, type, o->shard_tokens, o->chunk_tokens, o->codec, err));
+    out->index_at_start = o->index_at_start;
+    out->key_prefix = !o->v2_keys;
+    out->separator = o->v2_keys ? '.' : '/';
+    return 0;
 }
 
 static int check_fit(const TokenSource *source, const int32_t *ids, int64_t at, int64_t n,
@@ -87,16 +77,6 @@ static int check_stop(const Repack *r, Err *err)
 
 /* --- going on --------------------------------------------------------------------------------- */
 
-static void add_text(Sha256 *sha, const char *text)
-{
-    sha256_update(sha, text, strlen(text) + 1);
-}
-
-static void add_number(Sha256 *sha, int64_t number)
-{
-    sha256_update(sha, &number, sizeof number);
-}
-
 /* What tells a source from another of that name: size and time of the files that describe it. */
 static void add_source(Sha256 *sha, const char *dir)
 {
@@ -107,9 +87,9 @@ static void add_source(Sha256 *sha, const char *dir)
     for (int i = 0; i < ARRAY_LEN(names); i++) {
         struct stat st = {0};
         if (path_join(path, sizeof path, dir, names[i], &ignored) == 0) (void)stat(path, &st);
-        add_number(sha, st.st_size);
-        add_number(sha, st.st_mtim.tv_sec);
-        add_number(sha, st.st_mtim.tv_nsec);
+        sha256_number(sha, st.st_size);
+        sha256_number(sha, st.st_mtim.tv_sec);
+        sha256_number(sha, st.st_mtim.tv_nsec);
     }
 }
 
@@ -117,14 +97,14 @@ static void plan_make(char hex[PLAN_HEX], const RepackOptions *o)
 {
     Sha256 sha;
     sha256_init(&sha);
-    add_text(&sha, "repack");
-    add_text(&sha, o->in_dir);
+    sha256_text(&sha, "repack");
+    sha256_text(&sha, o->in_dir);
     add_source(&sha, o->in_dir);
-    add_text(&sha, o->codec);
-    add_text(&sha, o->dtype == NULL ? "" : o->dtype);
-    add_number(&sha, o->chunk_tokens);
-    add_number(&sha, o->shard_tokens);
-    add_number(&sha, o->big_endian << 2 | o->index_at_start << 1 | o->v2_keys);
+    sha256_text(&sha, o->codec);
+    sha256_text(&sha, o->dtype == NULL ? "" : o->dtype);
+    sha256_number(&sha, o->chunk_tokens);
+    sha256_number(&sha, o->shard_tokens);
+    sha256_number(&sha, o->big_endian << 2 | o->index_at_start << 1 | o->v2_keys);
     sha256_hex(&sha, hex);
 }
 
@@ -167,7 +147,7 @@ static int copy_tokens(Repack *r, const TokenSource *source, ZarrWriter *writer,
     if (first > 0 && !r->options->quiet)
         log_info("%s: going on after %lld of %lld tokens", source->name, (long long)first,
                  (long long)length);
-    if (!r->options->quiet) progress_start(&progress, "repack", (uint64_t)length, "tokens");
+    progress_start(&progress, r->options->quiet ? NULL : "repack", (uint64_t)length, "tokens");
     for (int64_t at = first; at < length; at += BLOCK) {
         int64_t n = length - at < BLOCK ? length - at : BLOCK;
         TRY(check_stop(r, err));
@@ -177,9 +157,9 @@ static int copy_tokens(Repack *r, const TokenSource *source, ZarrWriter *writer,
             taken = zarr_writer_add(writer, r->ids + done, n - done, err);
             TRY(taken);
         }
-        if (!r->options->quiet) progress_update(&progress, (uint64_t)(at + n), NULL);
+        progress_update(&progress, (uint64_t)(at + n), NULL);
     }
-    if (!r->options->quiet) progress_end(&progress, source->name);
+    progress_end(&progress, source->name);
     return zarr_writer_finish(writer, err);
 }
 

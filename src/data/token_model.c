@@ -2,7 +2,6 @@
 #include "data/token_model.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/mem.h"
 

@@ -1,7 +1,6 @@
-/* Token sources: the common part, and the two kinds without a file, memory and random. */
+/* Token sources: the common part, and the kind without a file, random tokens. */
 #include "data/token_source.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "data/dataset.h"
@@ -52,95 +51,6 @@ Document doc_info(const TokenSource *s, int64_t i)
 {
     CHECK(i >= 0 && i < s->n_docs, "%s: no document %lld", s->name, (long long)i);
     return s->docs[i];
-}
-
-int64_t doc_read(const TokenSource *s, int64_t i, int64_t from, int64_t n, int32_t *out, Err *err)
-{
-    Document doc = doc_info(s, i);
-    CHECK(from >= 0 && n >= 0, "%s: document %lld read from %lld, %lld tokens", s->name,
-          (long long)i, (long long)from, (long long)n);
-    if (from >= doc.length) return 0;
-    if (n > doc.length - from) n = doc.length - from;
-    TRY(token_source_read(s, doc.start + from, n, out, err));
-    return n;
-}
-
-/* --- memory ----------------------------------------------------------------------------------- */
-
-enum { MEMORY_NAME = 32 };
-
-typedef struct MemorySource {
-    TokenSource base;
-    const int32_t *tokens; /* (base.length), the caller's */
-    Document *docs;
-    char (*names)[MEMORY_NAME]; /* (n_docs) */
-} MemorySource;
-
-static int memory_read(const TokenSource *s, int64_t start, int64_t n, int32_t *out, Err *err)
-{
-    const MemorySource *m = (const MemorySource *)s;
-    for (int64_t i = 0; i < n; i++) {
-        int32_t id = m->tokens[start + i];
-        if (id < 0 || id >= s->vocab_size)
-            return err_set(err, "%s: token %lld is %d, outside the vocabulary of %d", s->name,
-                           (long long)(start + i), id, s->vocab_size);
-        out[i] = id;
-    }
-    return 0;
-}
-
-static void memory_close(TokenSource *s)
-{
-    MemorySource *m = (MemorySource *)s;
-    free(m->docs);
-    free(m->names);
-    free(m);
-}
-
-/* Tokens before the first BOS belong to no document. */
-static int memory_index(MemorySource *m, Err *err)
-{
-    int64_t n_docs = 0, k = 0;
-    for (int64_t i = 0; i < m->base.length; i++) n_docs += m->tokens[i] == m->base.bos;
-    if (n_docs == 0) return 0;
-    m->docs = calloc((size_t)n_docs, sizeof *m->docs);
-    m->names = calloc((size_t)n_docs, sizeof *m->names);
-    if (m->docs == NULL || m->names == NULL)
-        return err_set(err, "no memory for %lld documents", (long long)n_docs);
-    for (int64_t i = 0; i < m->base.length; i++) {
-        if (m->tokens[i] == m->base.bos) {
-            snprintf(m->names[k], MEMORY_NAME, "document %lld", (long long)k);
-            m->docs[k] = (Document){.name = m->names[k], .start = i};
-            k++;
-        }
-        if (k > 0) m->docs[k - 1].length++;
-    }
-    m->base.docs = m->docs;
-    m->base.n_docs = n_docs;
-    return 0;
-}
-
-int token_source_from_memory(TokenSource **out, const int32_t *tokens, int64_t n,
-                             int32_t vocab_size, int32_t bos, Err *err)
-{
-    static const TokenSourceOps ops = {memory_read, memory_close};
-    *out = NULL;
-    MemorySource *m = calloc(1, sizeof *m);
-    if (m == NULL) return err_set(err, "no memory for a token source");
-    m->base = (TokenSource){.ops = &ops,
-                            .name = "tokens in memory",
-                            .length = n,
-                            .vocab_size = vocab_size,
-                            .bos = bos,
-                            .eos = -1,
-                            .tokenizer = ""};
-    m->tokens = tokens;
-    if (memory_index(m, err) < 0) {
-        memory_close(&m->base);
-        return -1;
-    }
-    *out = &m->base;
-    return 0;
 }
 
 /* --- random ----------------------------------------------------------------------------------- */

@@ -36,9 +36,6 @@ struct TokenSource {
 /* Opens the split ("train", "val") of the folder at path: one that `ttt data encode` made, or a
  * zarr group with such arrays. */
 int token_source_open(TokenSource **out, const char *path, const char *split, Err *err);
-/* Tokens (n) given by the caller, who keeps them alive; each `bos` starts a document. */
-int token_source_from_memory(TokenSource **out, const int32_t *tokens, int64_t n,
-                             int32_t vocab_size, int32_t bos, Err *err);
 /* Random ids below vocab_size; token p is a pure function of (seed, p). No BOS, no documents. */
 int token_source_dummy(TokenSource **out, int64_t length, int32_t vocab_size, uint64_t seed,
                        Err *err);
@@ -55,8 +52,5 @@ int token_source_read(const TokenSource *s, int64_t start, int64_t n, int32_t *o
 int64_t doc_count(const TokenSource *s);
 /* i: 0 .. doc_count - 1; anything else is the caller's mistake. */
 Document doc_info(const TokenSource *s, int64_t i);
-/* Reads n tokens of document i from its token `from` on (0: its BOS) into out (n). Returns how many
- * there were: fewer than n at the document's end, 0 past it; -1 as token_source_read. */
-int64_t doc_read(const TokenSource *s, int64_t i, int64_t from, int64_t n, int32_t *out, Err *err);
 
 #endif

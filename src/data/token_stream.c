@@ -366,24 +366,3 @@ int64_t token_stream_end(TokenStream *s, const int32_t **ids, Err *err)
         status = plain_end(s, err);
     return ids_give(s, status, ids);
 }
-
-/* --- and back -----------------------------------------------------------------------------------
- */
-
-size_t token_text_push(TokenText *t, const Tokenizer *tok, int32_t id, const char **text)
-{
-    memcpy(t->hold, t->rest, t->held);
-    size_t n = t->held + (size_t)tokenizer_decode(tok, id, t->hold + t->held);
-    t->held = utf8_unfinished((const unsigned char *)t->hold, n);
-    memcpy(t->rest, t->hold + n - t->held, t->held);
-    *text = t->hold;
-    return n - t->held;
-}
-
-size_t token_text_end(TokenText *t, const char **text)
-{
-    size_t n = t->held;
-    t->held = 0;
-    *text = t->rest;
-    return n;
-}

@@ -1,5 +1,5 @@
 /* Encoding a text that comes in parts, in bounded memory: the ids are those of the whole text,
- * however it is cut. And the other way: bytes of tokens as whole characters. */
+ * however it is cut. */
 #ifndef TTT_DATA_TOKEN_STREAM_H
 #define TTT_DATA_TOKEN_STREAM_H
 
@@ -23,18 +23,5 @@ int64_t token_stream_push(TokenStream *s, const void *text, size_t n, const int3
                           Err *err);
 /* Ends the text: the last ids. The next push begins a new one. */
 int64_t token_stream_end(TokenStream *s, const int32_t **ids, Err *err);
-
-/* Tokens to text of whole characters: the beginning of one waits for its rest. */
-typedef struct TokenText {
-    size_t held;
-    char rest[4]; /* (held) */
-    char hold[TOKENIZER_MAX_PIECE + 4];
-} TokenText;
-
-/* Adds a token's bytes; *text: those that are settled, valid until the next call. Returns how many.
- */
-size_t token_text_push(TokenText *t, const Tokenizer *tok, int32_t id, const char **text);
-/* What still waited, which is no whole character. */
-size_t token_text_end(TokenText *t, const char **text);
 
 #endif

@@ -3,7 +3,6 @@
 #include "data/unit_cache.h"
 
 #include <pthread.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 

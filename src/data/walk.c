@@ -3,7 +3,6 @@
 #include "data/walk.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -41,8 +40,10 @@ static bool extension_fits(const WalkOptions *o, const char *path)
 {
     size_t length = strlen(path);
     for (int i = 0; i < o->n_extensions; i++) {
-        size_t n = strlen(o->extensions[i]);
-        if (n < length && strcmp(path + length - n, o->extensions[i]) == 0) return true;
+        const char *bare = o->extensions[i] + (o->extensions[i][0] == '.');
+        size_t n = strlen(bare);
+        if (n + 1 >= length || path[length - n - 1] != '.') continue;
+        if (strcmp(path + length - n, bare) == 0) return true;
     }
     return o->n_extensions == 0;
 }

@@ -19,7 +19,7 @@ typedef struct FileList {
 } FileList;
 
 typedef struct WalkOptions {
-    const char *const *extensions; /* (n_extensions), ".txt"; none: every file */
+    const char *const *extensions; /* (n_extensions), ".txt" or "txt"; none: every file */
     int n_extensions;
     int64_t min_bytes;        /* smaller files are skipped and counted */
     int64_t max_files;        /* stop after so many; 0: no limit */

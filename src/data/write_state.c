@@ -10,7 +10,6 @@
 
 #include "base/crc32c.h"
 #include "base/file.h"
-#include "data/codec_kinds.h"
 
 static const char file_name[] = "state";
 

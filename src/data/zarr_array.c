@@ -112,15 +112,6 @@ const char *zarr_array_dir(const ZarrArray *a)
     return a->dir;
 }
 
-int zarr_array_has_file(ZarrArray *a, int64_t number, Err *err)
-{
-    ChunkFile file;
-    TRY(chunk_files_get(a->files, number, &file, err));
-    int there = file.bytes != NULL;
-    chunk_files_put(a->files, &file);
-    return there;
-}
-
 /* --- the cache -------------------------------------------------------------------------------- */
 
 static int64_t slot_bytes(const ZarrArray *a, int high)

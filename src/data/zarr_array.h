@@ -26,7 +26,5 @@ int64_t zarr_array_decode(ZarrArray *a, int64_t position, Err *err);
 /* Elements that can be decoded by themselves, and those below `limit` the cache has room for. */
 int64_t zarr_array_unit(const ZarrArray *a);
 int64_t zarr_array_cached(const ZarrArray *a, int32_t limit);
-/* Whether the file of that number is there: one that is not reads as fill_value. */
-int zarr_array_has_file(ZarrArray *a, int64_t file, Err *err);
 
 #endif

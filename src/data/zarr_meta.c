@@ -69,6 +69,23 @@ int zarr_meta_read(ZarrMeta *out, const char *dir, Err *err)
     return -1;
 }
 
+int zarr_layout(ZarrMeta *out, IntType type, int64_t file, int64_t part, const char *codec,
+                Err *err)
+{
+    *out = (ZarrMeta){.format = 3,
+                      .type = type,
+                      .chunk = file,
+                      .inner = part,
+                      .sharded = file != part,
+                      .index_crc = true,
+                      .key_prefix = true,
+                      .separator = '/'};
+    if (file % part != 0)
+        return err_set(err, "a shard of %lld tokens does not hold whole chunks of %lld",
+                       (long long)file, (long long)part);
+    return chain_parse(&out->chain, codec, type.size, err);
+}
+
 bool zarr_meta_there(const char *dir)
 {
     char path[PATH_MAX];

@@ -33,6 +33,11 @@ const char *int_type_name(IntType type);
 /* "uint8" .. "int64"; false for another name. */
 bool int_type_find(IntType *out, const char *name);
 
+/* What we write, but for the length: format 3, files of `file` elements in parts of `part`, with a
+ * checked index where those are shorter; codec: see chain_parse. */
+int zarr_layout(ZarrMeta *out, IntType type, int64_t file, int64_t part, const char *codec,
+                Err *err);
+
 /* Reads DIR/zarr.json, or DIR/.zarray where that is missing. */
 int zarr_meta_read(ZarrMeta *out, const char *dir, Err *err);
 /* Whether the folder has one of the two. */

@@ -2,7 +2,6 @@
  * and what would change the meaning of the data and is not known here is refused by name. */
 #include "data/zarr_parse.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "base/names.h"

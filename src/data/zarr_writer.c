@@ -4,11 +4,9 @@
 
 #include <limits.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/crc32c.h"
 #include "base/file.h"
-#include "data/codec_kinds.h"
 #include "data/widen.h"
 
 struct ZarrWriter {

@@ -1,6 +1,5 @@
 /* What the tree of defaults comes to: the list of files in order, and the tree as text. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "hydra/defaults_entry.h"

@@ -1,9 +1,9 @@
 /* Styles of texts. What decides is whether a plain text would be read back as the same text. */
 #include "hydra/emit_text.h"
 
-#include <ctype.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "hydra/scalar.h"
 
 enum { WIDTH = 80, KEY_MAX = 128, TAG_SIZE = 5 /* PyYAML counts "!!str" too */ };
@@ -12,18 +12,13 @@ typedef struct Traits {
     bool plain, single;
 } Traits;
 
+/* The character at s; what is no UTF-8 goes byte for byte. */
 static unsigned code_at(const char *s, size_t *size)
 {
-    const unsigned char *u = (const unsigned char *)s;
-    size_t n = *u < 0x80 ? 1 : *u < 0xE0 ? 2 : *u < 0xF0 ? 3 : 4;
-    unsigned code = n == 1 ? *u : *u & (0xFFU >> (n + 1));
-    *size = 1;
-    for (size_t i = 1; i < n; i++) {
-        if ((u[i] & 0xC0) != 0x80) return *u; /* no UTF-8: byte for byte */
-        code = code << 6 | (u[i] & 0x3FU);
-    }
-    *size = n;
-    return code;
+    uint32_t code;
+    int length = *s ? utf8_read((const unsigned char *)s, strnlen(s, UTF8_MAX), &code) : 0;
+    *size = length > 0 ? (size_t)length : 1;
+    return length > 0 ? code : (unsigned char)*s;
 }
 
 void paper_put(Paper *p, const char *text, size_t size)

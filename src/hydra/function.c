@@ -1,6 +1,5 @@
 /* The functions of overrides: casts, sweeps, and what orders or names them. */
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 

@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "base/names.h"
+#include "base/utf8.h"
 #include "hydra/quoted.h"
 #include "hydra/scalar.h"
 
@@ -331,26 +332,6 @@ static int parse(Loader *l, struct fy_diag *diag, const char *text, size_t size)
     return rc;
 }
 
-/* Bytes that start no character, or continue one wrongly. */
-static bool is_utf8(const char *text, size_t size)
-{
-    static const unsigned least[] = {0, 0, 0x80, 0x800, 0x10000};
-    const unsigned char *s = (const unsigned char *)text, *end = s + size;
-    while (s < end) {
-        int n = *s < 0x80 ? 1 : *s < 0xC2 ? 0 : *s < 0xE0 ? 2 : *s < 0xF0 ? 3 : *s < 0xF5 ? 4 : 0;
-        if (n == 0 || end - s < n) return false;
-        unsigned code = n == 1 ? *s : *s & (0xFFU >> (n + 1));
-        for (int i = 1; i < n; i++) {
-            if ((s[i] & 0xC0) != 0x80) return false;
-            code = code << 6 | (s[i] & 0x3FU);
-        }
-        if (n > 1 && (code < least[n] || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)))
-            return false;
-        s += n;
-    }
-    return true;
-}
-
 /* Brackets within brackets, on the safe side: those in quotes and comments count too. libfyaml's
  * own stack stays small this way. */
 static bool is_deep(const char *text, size_t size)
@@ -378,7 +359,7 @@ static int text_check(Loader *l, const char *text, size_t size)
         for (const char *c = text; c < nul; c++) line += *c == '\n';
         return fail(l, line, "a NUL byte; this is not a YAML text");
     }
-    if (!is_utf8(text, size)) {
+    if (!utf8_is(text, size)) {
         return err_set(l->err, "%s: not UTF-8; save it as UTF-8", l->name);
     }
     if (is_deep(text, size)) {

@@ -6,6 +6,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 typedef struct Reader {
     const char *s, *end;
     char *out;
@@ -20,21 +22,7 @@ static void put(Reader *r, char c)
 
 static void put_code(Reader *r, uint32_t code)
 {
-    if (code < 0x80) {
-        put(r, (char)code);
-    } else if (code < 0x800) {
-        put(r, (char)(0xC0 | code >> 6));
-        put(r, (char)(0x80 | (code & 0x3F)));
-    } else if (code < 0x10000) {
-        put(r, (char)(0xE0 | code >> 12));
-        put(r, (char)(0x80 | (code >> 6 & 0x3F)));
-        put(r, (char)(0x80 | (code & 0x3F)));
-    } else {
-        put(r, (char)(0xF0 | code >> 18));
-        put(r, (char)(0x80 | (code >> 12 & 0x3F)));
-        put(r, (char)(0x80 | (code >> 6 & 0x3F)));
-        put(r, (char)(0x80 | (code & 0x3F)));
-    }
+    r->used += (size_t)utf8_write((unsigned char *)r->out + r->used, code);
 }
 
 static bool is_break(const Reader *r)
@@ -140,8 +128,9 @@ const char *hy_quoted(HyArena *a, const char *source, size_t size, const char **
         *why = "a quoted text without its end";
         return NULL;
     }
-    char quote = *source;
-    Reader r = {source + 1, source + size - 1, hy_alloc(a, size + 1), 0, 0, NULL};
+    char quote = *source,
+         *room = hy_alloc(a, size + size / 2 + 1); /* "\L": 2 bytes to 3, the most */
+    Reader r = {source + 1, source + size - 1, room, 0, 0, NULL};
     while (r.s < r.end && !r.why) {
         if (is_break(&r)) {
             fold(&r);

@@ -3,8 +3,6 @@
 #ifndef TTT_HYDRA_SCALAR_H
 #define TTT_HYDRA_SCALAR_H
 
-#include <stdio.h>
-
 #include "hydra/tree.h"
 
 /* The value of a plain YAML scalar; NULL with an error for the few that PyYAML refuses. */

@@ -3,7 +3,6 @@
 
 #include <dirent.h>
 #include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -15,12 +14,6 @@
 #include "hydra/refer.h"
 
 enum { HEADER_MAX = 512, MAX_OPTIONS = 1024, SHOWN = 6, MAX_BELOW = 8 };
-
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
 
 int hy_repo_add(HyRepo *r, const char *provider, const char *path)
 {
@@ -77,7 +70,7 @@ bool hy_group_exists(const HyRepo *r, const char *group)
 /* The file of a configuration, in the first folder that has it. */
 static bool file_find(const HyRepo *r, const char *name, char path[PATH_MAX])
 {
-    const char *file = hy_format(r->arena, "%s%s", name, ends_with(name, ".yaml") ? "" : ".yaml");
+    const char *file = hy_format(r->arena, "%s%s", name, text_ends(name, ".yaml") ? "" : ".yaml");
     for (int i = 0; i < r->n; i++) {
         if (folder_path(path, &r->folder[i], file) && file_exists(path)) return true;
     }
@@ -197,8 +190,7 @@ static void names_add(Names *names, const char *prefix, const char *name, size_t
     names->name[names->n++] = hy_format(names->repo->arena, "%s%.*s", prefix, (int)size, name);
 }
 
-static void list_folder(Names *names, const char *folder, const char *prefix, int below,
-                        bool groups)
+static void list_folder(Names *names, const char *folder, const char *prefix, int below)
 {
     DIR *dir = opendir(folder);
     if (!dir) return;
@@ -207,40 +199,36 @@ static void list_folder(Names *names, const char *folder, const char *prefix, in
         Err ignored;
         const char *name = entry->d_name;
         if (*name == '.' || path_join(path, sizeof path, folder, name, &ignored) < 0) continue;
-        bool is_dir = dir_exists(path);
-        if (is_dir && groups) names_add(names, prefix, name, strlen(name));
-        if (!groups && ends_with(name, ".yaml") && file_exists(path))
+        if (text_ends(name, ".yaml") && file_exists(path))
             names_add(names, prefix, name, strlen(name) - 5);
-        if (is_dir && below > 0)
+        if (below > 0 && dir_exists(path))
             list_folder(names, path, hy_format(names->repo->arena, "%s%s/", prefix, name),
-                        below - 1, groups);
+                        below - 1);
     }
     closedir(dir);
 }
 
-static void list_builtins(Names *names, const char *group, bool below, bool groups)
+static void list_builtins(Names *names, const char *group, bool below)
 {
     int n;
     const HyBuiltin *all = hy_builtins(&n);
     for (int i = 0; i < n; i++) {
         if (!is_below(all[i].name, group)) continue;
         const char *rest = all[i].name + strlen(group) + (*group ? 1 : 0);
-        const char *slash = strchr(rest, '/');
-        if (groups && slash) names_add(names, "", rest, (size_t)(slash - rest));
-        if (!groups && (!slash || below)) names_add(names, "", rest, strlen(rest));
+        if (below || !strchr(rest, '/')) names_add(names, "", rest, strlen(rest));
     }
 }
 
-static HyNode *list(const HyRepo *r, const char *group, bool below, bool groups)
+HyNode *hy_group_options(const HyRepo *r, const char *group, bool below)
 {
     Names *names = hy_alloc(r->arena, sizeof *names);
     HyNode *out = hy_new(r->arena, HY_LIST);
     names->repo = r;
-    list_builtins(names, group, below, groups);
+    list_builtins(names, group, below);
     for (int i = 0; i < r->n; i++) {
         char path[PATH_MAX];
         if (folder_path(path, &r->folder[i], group))
-            list_folder(names, path, "", below ? MAX_BELOW : 0, groups);
+            list_folder(names, path, "", below ? MAX_BELOW : 0);
     }
     qsort(names->name, (size_t)names->n, sizeof names->name[0], compare);
     for (int i = 0; i < names->n; i++) {
@@ -248,16 +236,6 @@ static HyNode *list(const HyRepo *r, const char *group, bool below, bool groups)
         hy_append(out, hy_new_text(r->arena, names->name[i]));
     }
     return out;
-}
-
-HyNode *hy_group_options(const HyRepo *r, const char *group, bool below)
-{
-    return list(r, group, below, false);
-}
-
-HyNode *hy_group_folders(const HyRepo *r, const char *group)
-{
-    return list(r, group, false, true);
 }
 
 static const char *base_name(const char *path)

@@ -34,8 +34,6 @@ bool hy_config_exists(const HyRepo *r, const char *name);
 int hy_config_load(HyRepo *r, const char *name, HyFile **out);
 /* The options of a group by name, sorted: a list of texts. With below: those in its folders too. */
 HyNode *hy_group_options(const HyRepo *r, const char *group, bool below);
-/* Folders of a group, or of the root for "". */
-HyNode *hy_group_folders(const HyRepo *r, const char *group);
 /* "no GROUP 'OPTION'; did you mean ...? there is ...". Returns -1. */
 int hy_option_unknown(const HyRepo *r, const char *group, const char *option, const char *place);
 

@@ -59,9 +59,11 @@ void *hy_alloc(HyArena *a, size_t size)
         b->next = a->blocks;
         a->blocks = b;
         a->bytes += room;
+        mem_close(b->data, room);
     }
     size_t offset = block_offset(b);
-    b->used = offset + size;
+    b->used = offset + size + MEM_GUARD;
+    mem_open(b->data + offset, size);
     return b->data + offset;
 }
 

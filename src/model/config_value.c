@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "base/names.h"
+#include "base/utf8.h"
 #include "hydra/load.h"
 #include "hydra/scalar.h"
 #include "model/config_table.h"
@@ -120,31 +121,10 @@ static bool bool_parse(const char *text, bool *out)
     return false;
 }
 
-/* Length of the UTF-8 character at s, 0 when it is none (overlong forms and surrogates too). */
-static int utf8_size(const unsigned char *s)
-{
-    static const unsigned least[] = {0, 0, 0x80, 0x800, 0x10000};
-    int n = s[0] < 0x80 ? 1 : s[0] < 0xC2 ? 0 : s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3 : 4;
-    if (n < 2) return n;
-    if (s[0] > 0xF4) return 0;
-    unsigned code = s[0] & (0xFFU >> (n + 1));
-    for (int i = 1; i < n; i++) {
-        if ((s[i] & 0xC0) != 0x80) return 0;
-        code = code << 6 | (s[i] & 0x3FU);
-    }
-    return code < least[n] || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000) ? 0 : n;
-}
-
 static bool text_fits(const ConfigKey *key, const char *text)
 {
     size_t size = strlen(text);
-    if ((double)size < key->min || (double)size > key->max) return false;
-    for (const char *s = text; *s;) {
-        int n = utf8_size((const unsigned char *)s);
-        if (n == 0) return false;
-        s += n;
-    }
-    return true;
+    return (double)size >= key->min && (double)size <= key->max && utf8_is(text, size);
 }
 
 static bool item_add(const ConfigKey *key, const HyNode *item, const char *text, SpecList *out)
@@ -339,11 +319,8 @@ void config_quote(FILE *out, const char *text)
 {
     fputc('"', out);
     for (const unsigned char *s = (const unsigned char *)text; *s;) {
-        int n = utf8_size(s);
-        unsigned code = n == 1   ? s[0]
-                        : n == 2 ? (s[0] & 0x1FU) << 6 | (s[1] & 0x3FU)
-                        : n == 3 ? (s[0] & 0xFU) << 12 | (s[1] & 0x3FU) << 6 | (s[2] & 0x3FU)
-                                 : 0x10000;
+        uint32_t code;
+        int n = utf8_read(s, strnlen((const char *)s, UTF8_MAX), &code);
         CHECK(n > 0, "a stored text is not UTF-8");
         if (is_escaped(code)) {
             fprintf(out, "\\u%04x", code);

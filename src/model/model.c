@@ -10,7 +10,7 @@
 #include "base/mem.h"           // defines: mem_need, mem_refuse
 #include "base/rng.h"           // defines: rng_seed, rng_normal
 #include "base/safetensors.h"   // defines: st_open, st_find, st_write
-#include "base/sha256.h"        // defines: sha256_init, sha256_update, sha256_hex
+#include "base/sha256.h"        // defines: sha256_init, sha256_text, sha256_update
 #include "model/reader_state.h" // defines: reader_room_free
 
 #ifdef TTT_FP64
@@ -258,15 +258,15 @@ void model_digest(const Model *m, char out[65])
         char value[CFG_MAX_SPECS * CFG_TEXT];
         CHECK(config_get(&m->cfg, digest_keys[i], value, sizeof value) == 0, "no key '%s'",
               digest_keys[i]);
-        sha256_update(&sha, digest_keys[i], strlen(digest_keys[i]) + 1);
-        sha256_update(&sha, value, strlen(value) + 1);
+        sha256_text(&sha, digest_keys[i]);
+        sha256_text(&sha, value);
     }
     real *host = malloc(DIGEST_BLOCK * sizeof *host);
     mem_need(host, "a digest");
     for (int id = 0; id < N_PARAMS; id++) {
         const ParamEntry *e = &m->table.entry[id];
         if (!e->present) continue;
-        sha256_update(&sha, e->path, strlen(e->path) + 1);
+        sha256_text(&sha, e->path);
         for (size_t done = 0, n; done < e->size; done += n) {
             n = e->size - done < DIGEST_BLOCK ? e->size - done : DIGEST_BLOCK;
             backend_download(m->be, host, m->params + e->offset + done, n);

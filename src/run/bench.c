@@ -3,7 +3,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "backend/machine.h"
 #include "base/log.h"
@@ -11,7 +10,7 @@
 #include "base/rng.h" // defines: rng_seed, rng_below
 #include "run/bench_peak.h"
 #include "run/bench_work.h"
-#include "run/bf16_tell.h"
+#include "run/machine_open.h"
 #include "run/stats.h" // defines: quantile
 
 typedef struct Kind {
@@ -116,13 +115,10 @@ static int steps_run(BenchWork *w, const Kind *kind, Err *err)
 
 static int work_open(BenchWork *w, Err *err)
 {
-    BackendOptions o = {.device = config_device(&w->cfg, w->o->device),
-                        .threads = w->o->threads,
-                        .isa = w->o->isa,
-                        .bf16 = w->cfg.model.compute_dtype == COMPUTE_BF16};
-    TRY(backend_open(&w->be, &o, err));
+    const BackendOptions wish = {
+        .device = w->o->device, .threads = w->o->threads, .isa = w->o->isa};
+    TRY(machine_open(&w->be, &w->cfg, wish, err));
     w->apart = profile_apart(w);
-    bf16_tell(backend_bf16_emulated(w->be));
     return kinds[w->o->kind].open(w, err);
 }
 

@@ -7,7 +7,6 @@
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 
@@ -83,15 +82,10 @@ static int make_array(const char *dir, const Layout *layout, int64_t tokens, Err
 {
     char path[PATH_MAX];
     ZarrWriter *writer;
-    ZarrMeta m = {.format = 3,
-                  .chunk = layout->shard,
-                  .inner = layout->chunk,
-                  .sharded = layout->chunk != layout->shard,
-                  .index_crc = true,
-                  .key_prefix = true,
-                  .separator = '/'};
-    CHECK(int_type_find(&m.type, layout->dtype), "dtype %s", layout->dtype);
-    TRY(chain_parse(&m.chain, layout->codec, m.type.size, err));
+    ZarrMeta m;
+    IntType type;
+    CHECK(int_type_find(&type, layout->dtype), "dtype %s", layout->dtype);
+    TRY(zarr_layout(&m, type, layout->shard, layout->chunk, layout->codec, err));
     TRY(path_join(path, sizeof path, dir, "train", err));
     TRY(zarr_writer_open(&writer, &m, path, cpus_usable(), err));
     int status = fill_array(writer, tokens, err);

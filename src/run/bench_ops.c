@@ -3,7 +3,6 @@
 #include "run/bench_ops.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/mem.h"    // defines: time_now
 #include "base/rng.h"    // defines: rng_seed, rng_uniform

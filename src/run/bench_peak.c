@@ -2,7 +2,6 @@
  */
 #include "run/bench_peak.h"
 
-#include <string.h>
 #include <unistd.h>
 
 #include "backend/machine.h"

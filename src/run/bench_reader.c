@@ -1,5 +1,4 @@
 /* Benchmarks of one stream: reading pieces of text, and generating token by token. */
-#include <math.h>
 
 #include "base/mem.h"   // defines: mem_alloc
 #include "model/tail.h" // defines: history_rows, lead_reach

@@ -5,7 +5,6 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,11 +18,8 @@
 #include "base/real.h"
 #include "data/tokenizer.h"
 #include "model/model.h"
-#include "run/bf16_tell.h"
 #include "run/eval_score.h"
-
-/* The schedule's step at which the published evaluation takes its inner learning rate. */
-static const int64_t EVALUATION_STEP = INT32_MAX - 100;
+#include "run/machine_open.h"
 
 /* "runs/demo/model/" is called "demo": a folder named model says nothing. */
 static void name_from_dir(const char *dir, char out[EVAL_NAME])

@@ -3,7 +3,6 @@
 #ifndef TTT_RUN_EVAL_H
 #define TTT_RUN_EVAL_H
 
-#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 

@@ -5,9 +5,9 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/file.h"
+#include "base/jsonl.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/npy.h"
@@ -62,15 +62,11 @@ static int token_nll_write(const Eval *e, const EvalColumn *c, Err *err)
     return npy_write_f32(path, c->nll, shape, 2, err);
 }
 
-static int summary_write(const Eval *e, const json_t *summary, Err *err)
+static int summary_write(const Eval *e, json_t *summary, Err *err)
 {
     char path[PATH_MAX];
     TRY(path_join(path, sizeof path, e->options.out, "summary.json", err));
-    char *text = json_dumps(summary, JSON_INDENT(1));
-    if (!text) return err_set(err, "no memory for %s", path);
-    int status = file_write_atomic(path, text, strlen(text), err);
-    free(text);
-    return status;
+    return json_write_atomic(path, json_incref(summary), JSON_INDENT(2), err);
 }
 
 static void picture_draw(const Eval *e)
@@ -110,7 +106,7 @@ static void picture_draw(const Eval *e)
     mem_free(series);
 }
 
-int eval_write(const Eval *e, const json_t *summary, Err *err)
+int eval_write(const Eval *e, json_t *summary, Err *err)
 {
     TRY(table_write(e, err));
     for (int i = 0; i < e->n_columns; i++) TRY(token_nll_write(e, &e->columns[i], err));

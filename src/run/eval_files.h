@@ -9,6 +9,6 @@
 /* Writes into EvalOptions.out: loss_by_position.tsv, one token_nll_*.npy (n_items, T) a column, and
  * summary.json last, each complete or not at all. Then draws loss_by_position.png and .svg; where
  * that cannot be done a line on standard error says why, and it is no failure. */
-int eval_write(const Eval *e, const json_t *summary, Err *err);
+int eval_write(const Eval *e, json_t *summary, Err *err);
 
 #endif

@@ -1,7 +1,5 @@
 /* An evaluation as one JSON object: the numbers of the tables, and what they were made from. NaN,
  * which JSON cannot hold, is null. */
-#include <math.h>
-#include <string.h>
 
 #include "base/jsonl.h"
 #include "base/real.h"
@@ -16,13 +14,6 @@ static json_t *stat_json(Stat s, bool bytes)
     json_object_set_new(o, "n", json_integer(s.n));
     if (bytes) json_object_set_new(o, "bits_per_byte", json_number(eval_bits(s.mean)));
     return o;
-}
-
-/* Text from outside may be no UTF-8, which jansson refuses. */
-static json_t *text_json(const char *text)
-{
-    json_t *s = json_string(text);
-    return s ? s : json_string("(not UTF-8)");
 }
 
 /* One object a bin; base < 0: the column itself. */
@@ -44,8 +35,8 @@ static json_t *column_json(const Eval *e, int column)
     bool learns = e->models[c->model].learns;
     int all = e->set.n_bins;
     json_t *o = json_object();
-    json_object_set_new(o, "column", text_json(c->label));
-    json_object_set_new(o, "model", text_json(e->models[c->model].name));
+    json_object_set_new(o, "column", json_text(c->label));
+    json_object_set_new(o, "model", json_text(e->models[c->model].name));
     json_object_set_new(o, "learning", learns ? json_boolean(c->learn) : json_null());
     json_object_set_new(o, "tokens", json_integer(c->tokens));
     json_object_set_new(o, "token_mean", json_number(c->nll_sum / (double)c->tokens));
@@ -59,7 +50,7 @@ static json_t *column_json(const Eval *e, int column)
     if (c->nll) {
         char file[EVAL_LABEL + 32];
         snprintf(file, sizeof file, "token_nll_%s.npy", c->stem);
-        json_object_set_new(o, "token_nll", text_json(file));
+        json_object_set_new(o, "token_nll", json_text(file));
     }
     json_object_set_new(o, "seconds", json_number(c->seconds));
     json_object_set_new(o, "tokens_per_second", json_number((double)e->set.positions / c->seconds));
@@ -77,9 +68,9 @@ static json_t *model_json(const EvalModel *m)
     json_t *o = json_object(), *config = json_object();
     for (int i = 0; i < ARRAY_LEN(keys); i++)
         if (config_get(&m->cfg, keys[i], value, sizeof value) == 0)
-            json_object_set_new(config, keys[i], text_json(value));
-    json_object_set_new(o, "name", text_json(m->name));
-    json_object_set_new(o, "folder", text_json(m->dir));
+            json_object_set_new(config, keys[i], json_text(value));
+    json_object_set_new(o, "name", json_text(m->name));
+    json_object_set_new(o, "folder", json_text(m->dir));
     json_object_set_new(o, "digest", json_string(m->digest));
     json_object_set_new(o, "learns", json_boolean(m->learns));
     json_object_set_new(o, "inner_lr", m->learns ? json_number(m->inner_lr) : json_null());
@@ -92,9 +83,9 @@ static json_t *data_json(const Eval *e)
 {
     const EvalSet *set = &e->set;
     json_t *o = json_object(), *items = json_array();
-    json_object_set_new(o, "folder", text_json(e->options.data));
-    json_object_set_new(o, "split", text_json(e->options.split));
-    json_object_set_new(o, "tokenizer", text_json(e->source->tokenizer));
+    json_object_set_new(o, "folder", json_text(e->options.data));
+    json_object_set_new(o, "split", json_text(e->options.split));
+    json_object_set_new(o, "tokenizer", json_text(e->source->tokenizer));
     json_object_set_new(o, "vocab_size", json_integer(e->source->vocab_size));
     json_object_set_new(o, "layout", json_string(set->options.stream ? "stream" : "documents"));
     json_object_set_new(o, "digest", json_string(set->digest));
@@ -105,7 +96,7 @@ static json_t *data_json(const Eval *e)
     for (int64_t i = 0; i < set->n_items; i++) {
         const EvalItem *item = &set->items[i];
         json_t *row = json_object();
-        json_object_set_new(row, "name", item->name ? text_json(item->name) : json_null());
+        json_object_set_new(row, "name", item->name ? json_text(item->name) : json_null());
         json_object_set_new(row, "start", json_integer(item->start));
         json_object_set_new(row, "positions", json_integer(item->positions));
         json_array_append_new(items, row);
@@ -137,9 +128,9 @@ static json_t *learning_json(const Eval *e)
         Stat gain = eval_difference(e, eval_column_find(e, i, false), eval_column_find(e, i, true),
                                     e->set.n_bins);
         json_t *o = stat_json(gain, false);
-        json_object_set_new(o, "model", text_json(e->models[i].name));
+        json_object_set_new(o, "model", json_text(e->models[i].name));
         json_object_set_new(o, "clear_of_zero", json_boolean(gain.lo > 0 || gain.hi < 0));
-        json_object_set_new(o, "text", text_json(line));
+        json_object_set_new(o, "text", json_text(line));
         json_array_append_new(list, o);
     }
     return list;

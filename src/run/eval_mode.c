@@ -3,17 +3,15 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/file.h"
 #include "base/jsonl.h"
 #include "base/log.h"
-#include "base/mem.h"
-#include "run/bf16_tell.h"
 #include "run/checkpoint.h"
 #include "run/curves.h"
 #include "run/history.h"
 #include "run/holdout.h"
+#include "run/machine_open.h"
 #include "run/report.h"
 #include "run/train_data.h"
 #include "run/train_folder.h"
@@ -110,16 +108,6 @@ static int weights_find(EvalMode *e, Err *err)
     return weights_missing(e, err);
 }
 
-static int machine_open(EvalMode *e, const TrainOptions *options, Err *err)
-{
-    BackendOptions o = {.device = config_device(&e->cfg, options->device),
-                        .threads = options->threads,
-                        .bf16 = e->cfg.model.compute_dtype == COMPUTE_BF16};
-    TRY(backend_open(&e->be, &o, err));
-    bf16_tell(backend_bf16_emulated(e->be));
-    return 0;
-}
-
 /* A training run's own files stay as they are: the evaluation's configuration has its own name. */
 static int files_open(EvalMode *e, const TrainOptions *options, Err *err)
 {
@@ -198,7 +186,8 @@ static int score(EvalMode *e, const TrainOptions *options, Err *err)
 
 static int parts_open(EvalMode *e, const TrainOptions *options, Err *err)
 {
-    TRY(machine_open(e, options, err));
+    const BackendOptions wish = {.device = options->device, .threads = options->threads};
+    TRY(machine_open(&e->be, &e->cfg, wish, err));
     TRY(train_data_open_eval(&e->source, &e->cfg, err));
     TRY(options->folder ? train_folder_open_at(&e->folder, options->folder, false, err)
                         : train_folder_open(&e->folder, &e->cfg.training, false, err));

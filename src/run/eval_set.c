@@ -3,8 +3,6 @@
 #include "run/eval_set.h"
 
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "base/mem.h"
 #include "base/sha256.h"

@@ -2,7 +2,6 @@
  * about learning, in words. */
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "run/eval_report.h"
 

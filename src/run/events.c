@@ -15,18 +15,16 @@
 #include "run/events.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <isa-l/crc.h> // defines: crc32_iscsi
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/crc32c.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/proto.h"
@@ -55,22 +53,8 @@ struct EventFile {
 
 static uint32_t masked_crc(const void *data, size_t size)
 {
-    uint32_t crc = ~crc32_iscsi((unsigned char *)(uintptr_t)data, (int)size, ~0U);
+    uint32_t crc = crc32c(data, size);
     return (crc >> 15 | crc << 17) + 0xa282ead8U;
-}
-
-static int frame_append(const EventFile *e, const unsigned char *frame, size_t size, Err *err)
-{
-    struct stat before;
-    if (fstat(e->fd, &before) != 0) return file_error(err, "append to", e->path);
-    ssize_t n;
-    do n = write(e->fd, frame, size);
-    while (n < 0 && errno == EINTR);
-    if (n == (ssize_t)size) return 0;
-    int code = n >= 0 ? ENOSPC : errno; /* a regular file takes a part only when it is full */
-    if (n > 0 && ftruncate(e->fd, before.st_size) != 0) code = errno;
-    errno = code;
-    return file_error(err, "append to", e->path);
 }
 
 /* Writes e->event and empties it. */
@@ -88,7 +72,7 @@ static int event_write(EventFile *e, Err *err)
     memcpy(frame + FRAME_HEAD, e->event.data, size);
     memcpy(frame + FRAME_HEAD + size, &crc, sizeof crc);
     proto_clear(&e->event);
-    return frame_append(e, frame, FRAME_HEAD + size + FRAME_TAIL, err);
+    return file_append(e->fd, e->path, frame, FRAME_HEAD + size + FRAME_TAIL, err);
 }
 
 static double wall_time(void)

@@ -50,7 +50,7 @@ static int parts_open(Export *e, const ExportOptions *o, Err *err)
                          .kv_heads = e->cfg.model.num_attention_heads,
                          .allow_nan = o->allow_nan};
     param_table_build(&e->map.table, &e->cfg.model);
-    return weights_check(&e->map, false, err);
+    return weights_check(&e->map, err);
 }
 
 int export_open(Export *e, const ExportOptions *o, Err *err)

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "backend/cores.h"     // defines: cores_usable
@@ -40,19 +39,9 @@ char *command_redact(const char *command)
 
 static json_t *now_json(void)
 {
-    char text[32];
-    struct tm utc;
-    time_t now = time(NULL);
-    gmtime_r(&now, &utc);
-    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);
+    char text[TIME_TEXT_SIZE];
+    time_text(text);
     return json_string(text);
-}
-
-/* Text from the system may be no UTF-8, which jansson refuses. */
-static json_t *text_json(const char *text)
-{
-    json_t *s = json_string(text);
-    return s ? s : json_string("(not UTF-8)");
 }
 
 /* The value behind `key` on a line of a system file; "" when there is none. */
@@ -74,7 +63,7 @@ static json_t *libraries_json(void)
 {
     char text[LINE];
     backend_libraries(text, sizeof text);
-    return json_pack("[o, o, o]", text_json(text), json_sprintf("jansson %s", JANSSON_VERSION),
+    return json_pack("[o, o, o]", json_text(text), json_sprintf("jansson %s", JANSSON_VERSION),
                      json_sprintf("glibc %s", gnu_get_libc_version()));
 }
 
@@ -87,9 +76,9 @@ static json_t *machine_json(const Backend *be)
     file_value("/etc/os-release", "PRETTY_NAME=", "\"", os);
     file_value("/proc/meminfo", "MemTotal:", " \t", memory);
     return json_pack(
-        "{s:o, s:o, s:o, s:o, s:i, s:I, s:i, s:s, s:o, s:o}", "host", text_json(name.nodename),
-        "os", text_json(os), "kernel", json_sprintf("%s %s", name.sysname, name.release), "cpu",
-        text_json(cpu), "physical_cores", cores_usable(), "logical_cores",
+        "{s:o, s:o, s:o, s:o, s:i, s:I, s:i, s:s, s:o, s:o}", "host", json_text(name.nodename),
+        "os", json_text(os), "kernel", json_sprintf("%s %s", name.sysname, name.release), "cpu",
+        json_text(cpu), "physical_cores", cores_usable(), "logical_cores",
         (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "threads", be->threads, "instructions", be->isa,
         "memory_mb", json_real((double)strtoll(memory, NULL, 10) * 1024 / 1e6), "libraries",
         libraries_json());
@@ -105,7 +94,7 @@ static json_t *git_json(void)
     if (!process_first_line(head, GIT_SECONDS, revision, sizeof revision) || !revision[0])
         return json_null();
     bool known = process_first_line(changes, GIT_SECONDS, changed, sizeof changed);
-    return json_pack("{s:o, s:o}", "revision", text_json(revision), "changed",
+    return json_pack("{s:o, s:o}", "revision", json_text(revision), "changed",
                      known ? json_boolean(changed[0] != '\0') : json_null());
 }
 
@@ -136,8 +125,8 @@ int history_start(const char *folder, const RunStart *s, Err *err)
     json_t *line =
         json_pack("{s:s, s:s, s:o, s:I, s:o, s:o, s:o, s:I, s:I, s:o, s:o, s:o}", "event", "start",
                   "kind", s->kind, "time", now_json(), "step", (json_int_t)s->step, "loaded",
-                  s->loaded && s->loaded[0] ? text_json(s->loaded) : json_null(), "command",
-                  text_json(command), "directory", text_json(here), "parameters",
+                  s->loaded && s->loaded[0] ? json_text(s->loaded) : json_null(), "command",
+                  json_text(command), "directory", json_text(here), "parameters",
                   (json_int_t)s->parameters, "inner_parameters", (json_int_t)s->inner_parameters,
                   "program", program_json(), "git", git_json(), "machine", machine_json(s->be));
     free(command);
@@ -149,6 +138,6 @@ int history_end(const char *folder, const char *kind, const char *outcome, int64
 {
     json_t *line = json_pack("{s:s, s:s, s:s, s:o, s:I, s:o}", "event", "end", "kind", kind,
                              "outcome", outcome, "time", now_json(), "step", (json_int_t)step,
-                             "message", message ? text_json(message) : json_null());
+                             "message", message ? json_text(message) : json_null());
     return line_append(folder, line, err);
 }

@@ -1,10 +1,8 @@
 /* Scores the held-out sequences batch by batch. Batches change no number: sequences do not meet. */
 #include "run/holdout.h"
 
-#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "base/file.h"
 #include "base/mem.h"
@@ -13,9 +11,6 @@
 #include "model/sweep.h"
 
 const char holdout_name[] = "train_holdout";
-
-/* The schedule's step at which the published evaluation takes its inner learning rate. */
-static const int64_t EVALUATION_STEP = INT32_MAX - 100;
 
 typedef struct Scorer {
     Holdout *h;
@@ -175,12 +170,12 @@ static int batches_score(Scorer *s, Err *err)
 {
     char note[64];
     int64_t n = s->h->set.n_items, T = s->o->length;
-    if (s->o->label) progress_start(&s->progress, s->o->label, (uint64_t)(n * T), "tokens");
+    progress_start(&s->progress, s->o->label, (uint64_t)(n * T), "tokens");
     double start = time_now();
     for (int64_t first = 0; first < n && !(s->o->stop && *s->o->stop); first += s->B) {
         TRY(batch_score(s, first, err));
         snprintf(note, sizeof note, "loss %.4f", s->h->loss / (double)s->h->scored);
-        if (s->o->label) progress_update(&s->progress, (uint64_t)(s->h->scored * T), note);
+        progress_update(&s->progress, (uint64_t)(s->h->scored * T), note);
     }
     s->h->seconds = time_now() - start;
     s->h->tokens_per_second = (double)(s->h->scored * T) / s->h->seconds;

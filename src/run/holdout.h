@@ -4,7 +4,6 @@
 #define TTT_RUN_HOLDOUT_H
 
 #include <signal.h>
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"

@@ -44,7 +44,7 @@ static int weights_open(Import *im, const ImportOptions *o, Err *err)
                           .kv_heads = im->config.kv_heads,
                           .allow_nan = o->allow_nan};
     param_table_build(&im->map.table, &im->map.model);
-    TRY(weights_check(&im->map, false, err));
+    TRY(weights_check(&im->map, err));
     return spec_check(im, err);
 }
 
@@ -75,11 +75,12 @@ static int moments_open(Import *im, const ImportOptions *o, Err *err)
         return err_set(err, "%s: moments must have the published names", o->optimizer);
     im->nu = im->mu;
     im->nu.prefix = "nu/";
-    TRY(weights_check(&im->mu, false, err));
-    return weights_check(&im->nu, false, err);
+    TRY(weights_check(&im->mu, err));
+    return weights_check(&im->nu, err);
 }
 
-/* The tokenizer that was named, or the one beside a file that came with its configuration. */
+/* The tokenizer that was named, or the one beside the source; but not where the configuration names
+ * another one exactly. */
 static int tokenizer_find(Import *im, const ImportOptions *o, Err *err)
 {
     char folder[PATH_MAX], name[TOKENIZER_NAME];
@@ -88,15 +89,19 @@ static int tokenizer_find(Import *im, const ImportOptions *o, Err *err)
     const char *what = o->tokenizer;
     if (!what) {
         TRY(path_parent(folder, sizeof folder, st_set_path(im->set), err));
+        const char *own = c->training.tokenizer_name;
+        if (strcmp(own, "bytes") == 0) return 0;
         int there = tokenizer_folder_name(name, folder, err);
         if (there <= 0) return there;
+        if (tokenizer_name_exact(own) && strcmp(own, name) != 0) return 0;
         what = folder;
     }
     TRY(tokenizer_open(&tok, what, err));
     int status = 0;
     if (tok->vocab_size > c->model.vocab_size)
-        status = err_set(err, "%s has %d ids, the model %lld; name another with --tokenizer", what,
-                         tok->vocab_size, (long long)c->model.vocab_size);
+        status =
+            err_set(err, "%s has %d ids, the model %lld; name another with --tokenizer",
+                    tok->file ? tok->file : what, tok->vocab_size, (long long)c->model.vocab_size);
     if (tok->file) snprintf(im->tokenizer, sizeof im->tokenizer, "%s", tok->file);
     snprintf(c->training.tokenizer_name, sizeof c->training.tokenizer_name, "%s", tok->name);
     tokenizer_close(tok);

@@ -2,7 +2,6 @@
 #include "run/import_config.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -57,9 +56,8 @@ static bool chooses_group(const char *override)
 
 static int base_read(Maker *m, Err *err)
 {
-    size_t n = strlen(m->base_path), tail = strlen(".json");
     m->whole = true;
-    if (n > tail && strcmp(m->base_path + n - tail, ".json") == 0)
+    if (text_ends(m->base_path, ".json"))
         return hf_config_read(&m->out->cfg, &m->out->kv_heads, m->base_path, err);
     return config_read(&m->out->cfg, m->base_path, err);
 }

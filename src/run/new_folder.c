@@ -11,16 +11,9 @@
 
 static bool known_file(const char *name)
 {
-    static const char *const known[] = {".",
-                                        "..",
-                                        "config.yaml",
-                                        "config.json",
-                                        "model.safetensors",
-                                        "optimizer.safetensors",
-                                        "state.json",
-                                        "tokenizer.json",
-                                        "tokenizer.model",
-                                        "COMPLETE"};
+    static const char *const known[] = {"config.yaml",           "config.json", "model.safetensors",
+                                        "optimizer.safetensors", "state.json",  "tokenizer.json",
+                                        "tokenizer.model",       "COMPLETE"};
     for (int i = 0; i < ARRAY_LEN(known); i++)
         if (strcmp(known[i], name) == 0) return true;
     return false;
@@ -33,8 +26,8 @@ static int place_check(const char *path, bool force, Err *err)
     if (!dir) return file_error(err, "take the folder", path);
     bool empty = true, foreign = false;
     for (struct dirent *entry; (entry = readdir(dir));) {
-        bool dots = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
-        empty &= dots;
+        if (!path_is_name(entry->d_name)) continue;
+        empty = false;
         foreign |= !known_file(entry->d_name);
     }
     closedir(dir);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/names.h" // defines: text_starts
 #include "model/params.h"
 #include "run/parity.h"
 
@@ -20,16 +21,11 @@ static const double tolerances[][4] = {
     [COMPUTE_BF16] = {0.1, INFINITY, INFINITY, 1e-6},
 };
 
-static bool starts_with(const char *text, const char *start)
-{
-    return strncmp(text, start, strlen(start)) == 0;
-}
-
 static Kind kind_of(const char *key)
 {
     if (parity_step_of(key)) return AFTER_STEP;
-    if (strstr(key, "norm") || strstr(key, "grad") || starts_with(key, "fast")) return GRADIENT;
-    if (strstr(key, "loss") || starts_with(key, "token_nll")) return LOSS;
+    if (strstr(key, "norm") || strstr(key, "grad") || text_starts(key, "fast")) return GRADIENT;
+    if (strstr(key, "loss") || text_starts(key, "token_nll")) return LOSS;
     return SETTING;
 }
 
@@ -37,7 +33,7 @@ static double tolerance_of(const ParityCase *c, const char *key, int compute)
 {
     Kind kind = kind_of(key);
     /* Later steps start from weights that an optimizer step has already rounded. */
-    bool later = starts_with(key, "steps[") && !starts_with(key, "steps[0]");
+    bool later = text_starts(key, "steps[") && !text_starts(key, "steps[0]");
     if (later && kind != SETTING && compute != COMPUTE_BF16) kind = AFTER_STEP;
     if (compute == COMPUTE_FP64 && !c->reference_wide) compute = COMPUTE_FP32;
     return tolerances[compute][kind];
@@ -97,7 +93,7 @@ static void compare_array(ParityTable *t, const ParityCase *c, const StTensor *r
     ParityRow *row = add_row(t, reference->name);
     const ParityTensor *ours = parity_values_find(arrays, reference->name);
     if (!ours) {
-        bool inner = starts_with(row->key, "fast") || starts_with(row->key, "inner_grad");
+        bool inner = text_starts(row->key, "fast") || text_starts(row->key, "inner_grad");
         fail_row(t, row,
                  inner ? "training.spec_inner selects no such parameter"
                        : "not computed: this program knows no such quantity");
@@ -134,7 +130,7 @@ static void compare_scalar(ParityTable *t, const ParityCase *c, const char *key,
 /* A remark of the reference's makers about their own program, nothing to recompute. */
 static bool is_remark(const char *key)
 {
-    return starts_with(key, "official_eval_fn");
+    return text_starts(key, "official_eval_fn");
 }
 
 static void compare_results(ParityTable *t, const ParityCase *c, const ParityValues *scalars,
@@ -177,7 +173,7 @@ static void check_weights(ParityTable *t, const ParityCase *c)
     param_table_build(&table, &c->cfg.model);
     for (int i = 0; i < st_count(c->inputs); i++) {
         const char *key = st_at(c->inputs, i)->name;
-        if (!starts_with(key, "params/")) continue;
+        if (!text_starts(key, "params/")) continue;
         bool known = false;
         for (int id = 0; id < N_PARAMS && !known; id++)
             known = table.entry[id].present && !strcmp(table.entry[id].path, key + 7);

@@ -3,12 +3,11 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/mem.h"
 #include "model/optimizer.h"
 #include "model/sweep.h"
-#include "run/bf16_tell.h"
+#include "run/machine_open.h"
 #include "run/parity.h"
 
 typedef struct Runner {
@@ -202,12 +201,8 @@ static int runner_open(Runner *r, const ParityOptions *o, Err *err)
     Config cfg = r->c->cfg;
     cfg.model.compute_dtype = o->compute;
     TRY(config_check(&cfg, err));
-    BackendOptions options = {.device = o->device,
-                              .threads = o->threads,
-                              .bf16 = o->compute == COMPUTE_BF16,
-                              .isa = o->isa};
-    TRY(backend_open(&r->be, &options, err));
-    bf16_tell(backend_bf16_emulated(r->be));
+    const BackendOptions wish = {.device = o->device, .threads = o->threads, .isa = o->isa};
+    TRY(machine_open(&r->be, &cfg, wish, err));
     TRY(model_create(&r->m, r->be, &cfg, err));
     TRY(model_load_params(r->m, r->c->inputs_path, "params/", err));
     r->micro = (int)(r->c->B / cfg.training.accum_steps);

@@ -2,24 +2,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/names.h"  // defines: text_starts
+#include "model/model.h" // defines: EVALUATION_STEP
 #include "run/parity.h"
-
-/* Step number that the published evaluation uses: every warmup is over. */
-static const int64_t evaluation_step = (INT64_C(1) << 31) - 101;
-
-static bool starts_with(const char *text, const char *start)
-{
-    return strncmp(text, start, strlen(start)) == 0;
-}
 
 bool parity_is_quantity(const char *key)
 {
-    return strcmp(key, "tokens") != 0 && !starts_with(key, "params/");
+    return strcmp(key, "tokens") != 0 && !text_starts(key, "params/");
 }
 
 int64_t parity_step_of(const char *key)
 {
-    if (!starts_with(key, "step")) return 0;
+    if (!text_starts(key, "step")) return 0;
     char *end;
     long long n = strtoll(key + 4, &end, 10);
     return key[4] >= '1' && key[4] <= '9' && *end == '/' ? n : 0;
@@ -28,14 +22,14 @@ int64_t parity_step_of(const char *key)
 static bool reference_has(const ParityCase *c, const char *start)
 {
     for (int i = 0; c->reference && i < st_count(c->reference); i++)
-        if (starts_with(st_at(c->reference, i)->name, start)) return true;
+        if (text_starts(st_at(c->reference, i)->name, start)) return true;
     return false;
 }
 
 static bool is_evaluation(const ParityCase *c)
 {
     return json_object_get(json_object_get(c->json, "results"), "eval_loss") ||
-           c->start_step >= evaluation_step;
+           c->start_step >= EVALUATION_STEP;
 }
 
 static ParityWants want_everything(const ParityCase *c)

@@ -2,13 +2,11 @@
 #include "run/summary.h"
 
 #include <jansson.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/jsonl.h"
 #include "base/log.h"
-#include "base/mem.h"
 #include "run/train_log.h"
 
 enum { COMMAND_MAX = 2 * PATH_MAX };

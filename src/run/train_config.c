@@ -1,5 +1,4 @@
 /* Which configuration keys a run may change when it goes on from a checkpoint. */
-#include <stdio.h>
 #include <string.h>
 
 #include "model/config_table.h"

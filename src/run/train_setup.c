@@ -8,25 +8,15 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "run/bf16_tell.h"
 #include "run/checkpoint.h"
 #include "run/history.h"
+#include "run/machine_open.h"
 #include "run/train_data.h"
 
 int64_t trainer_end(const Trainer *t)
 {
     int64_t total = t->cfg.training.total_steps, stop = t->cfg.training.break_step;
     return stop >= 0 && stop < total ? stop : total;
-}
-
-static int machine_open(Trainer *t, const TrainOptions *options, Err *err)
-{
-    BackendOptions o = {.device = config_device(&t->cfg, options->device),
-                        .threads = options->threads,
-                        .bf16 = t->cfg.model.compute_dtype == COMPUTE_BF16};
-    TRY(backend_open(&t->be, &o, err));
-    bf16_tell(backend_bf16_emulated(t->be));
-    return 0;
 }
 
 static void report_skipped(void *context, const char *folder, const char *why)
@@ -211,7 +201,8 @@ static int files_open(Trainer *t, const TrainOptions *options, Err *err)
 
 static int parts_open(Trainer *t, const TrainOptions *options, Err *err)
 {
-    TRY(machine_open(t, options, err));
+    const BackendOptions wish = {.device = options->device, .threads = options->threads};
+    TRY(machine_open(&t->be, &t->cfg, wish, err));
     TRY(train_data_open(&t->source, &t->loader, &t->cfg, err));
     TRY(train_tokenizer_find(&t->tokenizer, t->source, &t->cfg, err));
     TRY(state_begin(t, err));

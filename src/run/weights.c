@@ -160,25 +160,18 @@ static int pieces_check(const WeightMap *map, bool *used, NameList *missing, Err
     return 0;
 }
 
-/* Buffers that hold no weight: Llama files may carry rope's angles, which follow from the theta. */
-static bool no_weight(const char *name)
-{
-    static const char ending[] = ".rotary_emb.inv_freq";
-    size_t n = strlen(name), tail = sizeof ending - 1;
-    return n > tail && strcmp(name + n - tail, ending) == 0;
-}
-
-int weights_check(const WeightMap *map, bool others_ok, Err *err)
+int weights_check(const WeightMap *map, Err *err)
 {
     int n = st_set_count(map->set);
     NameList missing = {0}, others = {0};
     bool *used = calloc((size_t)n + 1, sizeof *used);
     mem_need(used, "a list of tensors");
     int status = pieces_check(map, used, &missing, err);
-    for (int i = 0; i < n && !others_ok; i++) {
+    for (int i = 0; i < n; i++) {
         const char *name = st_set_at(map->set, i)->name;
-        bool ours = strncmp(name, map->prefix, strlen(map->prefix)) == 0;
-        if (!used[i] && ours && !no_weight(name)) name_list_add(&others, name);
+        /* Llama files may carry rope's angles, which follow from the theta. */
+        bool angles = text_ends(name, ".rotary_emb.inv_freq");
+        if (!used[i] && text_starts(name, map->prefix) && !angles) name_list_add(&others, name);
     }
     free(used);
     TRY(status);

@@ -28,9 +28,9 @@ int weights_layout_find(WeightLayout *out, const StSet *set, const char *prefix,
 int weights_shapes(WeightShapes *out, const StSet *set, WeightLayout layout, const char *prefix,
                    Err *err);
 
-/* Every tensor of the model is there with its shape and of a float type, and, unless others_ok, no
- * other is (with a prefix, only names that begin with it count). */
-int weights_check(const WeightMap *map, bool others_ok, Err *err);
+/* Every tensor of the model is there with its shape and of a float type, and no other is (with a
+ * prefix, only names that begin with it count). */
+int weights_check(const WeightMap *map, Err *err);
 
 /* All of a parameter, (table.entry[id].size) floats. What the layout does not have is ones: only
  * norms, which the configuration switches off. NaN and Inf fail unless allowed. */
