@@ -17,7 +17,7 @@ blas=$(find /usr/include -name cblas.h -path '*openblas*' -exec dirname {} \; | 
 [ -n "$blas" ] || echo "SKIPPED: gemm_cpu.c, there is no cblas.h"
 flags=(-std=gnu11 -O1 -D_GNU_SOURCE -DISA=portable -DHAVE_ISA_PORTABLE -Isrc -Iinclude -fopenmp
     -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror -fno-math-errno)
-[ -n "$blas" ] && flags+=(-isystem "$blas")
+[ -n "$blas" ] && flags+=(-isystem "$blas" -DHAVE_OPENBLAS)
 
 compile() {
     local object
