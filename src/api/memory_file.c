@@ -10,10 +10,10 @@
 
 #include "base/jsonl.h"
 #include "base/mem.h"
+#include "base/st_real.h"
 #include "data/escape.h"
 
 static const char FORMAT[] = "ttt-memory", VERSION[] = "1";
-static const StType REAL_TYPE = sizeof(real) == sizeof(double) ? ST_F64 : ST_F32;
 
 enum { META_KEYS = 16, ALIGNMENT = 64, MAX_ARRAYS = ARRAY_LEN(((ReaderSnapshot *)0)->array) };
 
@@ -96,7 +96,7 @@ int memory_write(const char *path, const ReaderSnapshot *s, const MemoryHeader *
     for (int i = 0; i < s->n; i++) {
         const ReaderArray *a = &s->array[i];
         tensor[i] = (StTensor){.name = a->name,
-                               .type = a->integer ? ST_I32 : REAL_TYPE,
+                               .type = a->integer ? ST_I32 : ST_REAL,
                                .n_dims = a->n_dims,
                                .n_elements = 1,
                                .data = a->data};
@@ -279,7 +279,7 @@ static int arrays_check(const MemoryFile *file, const char *path, size_t *bytes,
     if (n > MAX_ARRAYS) return damaged(path, "number of tensors", err);
     for (int i = 0; i < n; i++) {
         const StTensor *t = st_at(file->tensors, i);
-        if (t->n_dims > 4 || t->type != (holds_tokens(t) ? ST_I32 : REAL_TYPE))
+        if (t->n_dims > 4 || t->type != (holds_tokens(t) ? ST_I32 : ST_REAL))
             return err_set(err,
                            "%s: tensor '%.100s' is %s with %d dimensions, which this build's "
                            "memory files do not have: use the program that wrote it",

@@ -3,7 +3,6 @@
 #include "backend/bf16_copy.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "backend/machine.h"
 #include "base/mem.h"

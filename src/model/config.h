@@ -99,8 +99,6 @@ int config_read(Config *c, const char *path, Err *err);
 int config_write(const Config *c, const char *path, Err *err);
 /* The same text, to be freed by the caller. */
 char *config_text(const Config *c);
-/* The same as a JSON object. */
-char *config_json(const Config *c);
 /* The key's value as text into out; -1 when the key is unknown. */
 int config_get(const Config *c, const char *key, char *out, int out_size);
 

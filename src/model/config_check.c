@@ -1,5 +1,4 @@
 /* Rules between keys: what one key's row in the table cannot say. */
-#include <stdio.h>
 
 #include "base/real.h"
 #include "model/config.h"

@@ -3,7 +3,6 @@
 #include "model/config_table.h"
 
 #include <stddef.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/names.h"

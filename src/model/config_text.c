@@ -26,12 +26,12 @@ static bool is_plain(const char *text)
     return true;
 }
 
-static void value_print(FILE *out, const Config *c, const ConfigKey *key, bool json)
+static void value_print(FILE *out, const Config *c, const ConfigKey *key)
 {
     char text[CONFIG_VALUE_MAX];
     config_key_get(c, key, text, sizeof text);
     bool is_text = key->type == KEY_TEXT || key->type == KEY_TEXT_NULL || key->type == KEY_ENUM;
-    if (is_text && (json || !is_plain(text))) {
+    if (is_text && !is_plain(text)) {
         config_quote(out, text);
     } else {
         fputs(text, out);
@@ -58,24 +58,18 @@ static int depth_of(const char *name)
     return depth;
 }
 
-/* Closes and opens sections between two neighbouring keys; last or next may be "". */
-static void sections_print(FILE *out, const char *last, const char *next, bool json)
+/* Opens sections between two neighbouring keys; last may be "". */
+static void sections_print(FILE *out, const char *last, const char *next)
 {
-    int shared = depth_shared(last, next), closing = depth_of(last), depth = 0;
-    for (; json && closing > shared; closing--) {
-        fputc('\n', out);
-        indent(out, closing);
-        fputc('}', out);
-    }
-    if (json && *last && *next) fputs(",\n", out);
+    int shared = depth_shared(last, next), depth = 0;
     for (const char *dot; (dot = strchr(next, '.')) != NULL; next = dot + 1) {
         if (depth++ < shared) continue;
-        indent(out, json ? depth : depth - 1);
-        fprintf(out, json ? "\"%.*s\": {\n" : "%.*s:\n", (int)(dot - next), next);
+        indent(out, depth - 1);
+        fprintf(out, "%.*s:\n", (int)(dot - next), next);
     }
 }
 
-static char *config_print(const Config *c, bool json)
+char *config_text(const Config *c)
 {
     int n;
     const ConfigKey *keys = config_keys(&n);
@@ -84,19 +78,15 @@ static char *config_print(const Config *c, bool json)
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
     mem_need(out, "a configuration");
-    if (json) fputs("{\n", out);
     for (int i = 0; i < n; i++) {
         if (keys[i].offset < 0) continue;
-        sections_print(out, last, keys[i].name, json);
+        sections_print(out, last, keys[i].name);
         last = keys[i].name;
-        const char *leaf = strrchr(last, '.') + 1;
-        indent(out, depth_of(last) + json);
-        fprintf(out, json ? "\"%s\": " : "%s: ", leaf);
-        value_print(out, c, &keys[i], json);
-        if (!json) fputc('\n', out);
+        indent(out, depth_of(last));
+        fprintf(out, "%s: ", strrchr(last, '.') + 1);
+        value_print(out, c, &keys[i]);
+        fputc('\n', out);
     }
-    sections_print(out, last, "", json);
-    if (json) fputs("\n}\n", out);
     fclose(out);
     return text;
 }
@@ -107,7 +97,7 @@ void config_sections_print(FILE *out, const ConfigKey *keys, int n)
     const char *last = "";
     for (int i = 0; i < n; i++) {
         bool is_text = keys[i].type == KEY_TEXT || keys[i].type == KEY_ENUM;
-        sections_print(out, last, keys[i].name, false);
+        sections_print(out, last, keys[i].name);
         last = keys[i].name;
         indent(out, depth_of(last));
         fprintf(out, "%s: ", strrchr(last, '.') + 1);
@@ -119,16 +109,6 @@ void config_sections_print(FILE *out, const ConfigKey *keys, int n)
             fputs(keys[i].text, out);
         fputc('\n', out);
     }
-}
-
-char *config_text(const Config *c)
-{
-    return config_print(c, false);
-}
-
-char *config_json(const Config *c)
-{
-    return config_print(c, true);
 }
 
 int config_write(const Config *c, const char *path, Err *err)

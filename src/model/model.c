@@ -11,15 +11,8 @@
 #include "base/rng.h"           // defines: rng_seed, rng_normal
 #include "base/safetensors.h"   // defines: st_open, st_find, st_write
 #include "base/sha256.h"        // defines: sha256_init, sha256_text, sha256_update
+#include "base/st_real.h"       // defines: ST_REAL, st_to_real
 #include "model/reader_state.h" // defines: reader_room_free
-
-#ifdef TTT_FP64
-#define REAL_ST_TYPE ST_F64
-#define ST_TO_REAL   st_to_f64
-#else
-#define REAL_ST_TYPE ST_F32
-#define ST_TO_REAL   st_to_f32
-#endif
 
 static int model_shape(Model **out, Backend *be, const Config *cfg, Err *err)
 {
@@ -130,7 +123,7 @@ static int load_entry(Model *m, const ParamEntry *e, const StTensor *t, const ch
         size_t left = e->size - done;
         piece.n_elements = (int64_t)(left < ARRAY_LEN(host) ? left : ARRAY_LEN(host));
         piece.data = (const char *)t->data + done * st_type_size(t->type);
-        ST_TO_REAL(&piece, host);
+        st_to_real(&piece, host);
         backend_upload(m->be, m->params + e->offset + done, host, (size_t)piece.n_elements);
     }
     return 0;
@@ -216,7 +209,7 @@ int model_save(const Model *m, const char *dir, Err *err)
         const ParamEntry *e = &m->table.entry[id];
         if (!e->present) continue;
         StTensor t = {.name = e->path,
-                      .type = REAL_ST_TYPE,
+                      .type = ST_REAL,
                       .n_dims = e->n_dims,
                       .n_elements = (int64_t)e->size,
                       .data = host + e->offset};

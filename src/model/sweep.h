@@ -25,7 +25,7 @@ typedef struct SweepOptions {
     int64_t length;         /* tokens per sequence, T */
     bool gradient;          /* keep what the reverse needs */
     bool learn;             /* take inner steps; false scores with the initial weights */
-    int64_t segment_chunks; /* 0: they and `remake` are chosen as memory allows (sweep_budget) */
+    int64_t segment_chunks; /* 0: they and `remake` are chosen as memory allows */
     int remake;             /* how much is made again instead of kept: 0 to plan.remake_most */
 } SweepOptions;
 
@@ -42,8 +42,6 @@ typedef struct SweepReport {
 
 typedef struct Sweep Sweep;
 
-/* Bytes that a sweep with a gradient may take if it can: training.activation_mb. */
-size_t sweep_budget(const Model *m);
 /* Bytes of the head's weight, rounded for its products. */
 size_t sweep_head_bf16(const ModelConfig *c);
 /* Memory that a sweep will take, before it is made. */

@@ -1,7 +1,6 @@
 /* How much memory a sweep takes, how long a segment may be, and where everything lies. */
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "backend/bf16_copy.h"
 #include "backend/machine.h"
@@ -252,10 +251,11 @@ size_t sweep_head_bf16(const ModelConfig *c)
     return (size_t)c->output_size * (size_t)c->hidden_size * 2;
 }
 
-/* By default, on the host, as much as the outer optimizer takes, products' copies included, so that
- * the sweep of a long sequence does not dwarf the model, nor a small model starve its sweep. On a
- * GPU, most of what the optimizer leaves: nobody else wants it. */
-size_t sweep_budget(const Model *m)
+/* Bytes that a sweep with a gradient may take if it can: training.activation_mb. By default, on the
+ * host, as much as the outer optimizer takes, products' copies included, so that the sweep of a
+ * long sequence does not dwarf the model, nor a small model starve its sweep. On a GPU, most of
+ * what the optimizer leaves: nobody else wants it. */
+static size_t sweep_budget(const Model *m)
 {
     size_t least = (size_t)560 << 20, outer = 4 * m->table.size * sizeof(real);
     size_t most = outer > least ? outer : least, room = backend_memory_room(m->be) / 8 * 7;

@@ -6,7 +6,7 @@
 
 #include "base/file.h"
 #include "base/jsonl.h"
-#include "base/safetensors.h"
+#include "base/st_real.h"
 
 enum { STATE_FORMAT = 1, STATE_MAX = 1 << 16, NAME_MAX_LENGTH = PARAM_PATH_MAX + 4 };
 
@@ -120,15 +120,6 @@ int train_state_read(TrainState *out, const char *folder, Err *err)
     return status;
 }
 
-static void tensor_to_real(const StTensor *t, real *out)
-{
-#ifdef TTT_FP64
-    st_to_f64(t, out);
-#else
-    st_to_f32(t, out);
-#endif
-}
-
 /* Fills a flat block from the tensors "PREFIX/PATH". */
 static int moment_load(real *to, const char *prefix, const StFile *file, const char *path,
                        const Model *m, real *host, Err *err)
@@ -144,7 +135,7 @@ static int moment_load(real *to, const char *prefix, const StFile *file, const c
         if (!fits)
             return err_set(err, "%s: %s is missing or has another shape; it is of another model",
                            path, name);
-        tensor_to_real(t, host + e->offset);
+        st_to_real(t, host + e->offset);
     }
     backend_upload(m->be, to, host, m->table.size);
     return 0;
