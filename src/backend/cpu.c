@@ -15,7 +15,7 @@
 #include "backend/gemm_cpu.h"  // defines: gemm_cpu, round_bf16_cpu
 #include "backend/machine.h"
 #include "backend/signal_stack.h"
-#include "base/mem.h" // defines: mem_available, mem_need, mem_peak_rss, mem_refuse
+#include "base/mem.h" // defines: mem_available, mem_need, mem_obtainable, mem_refuse
 
 extern const struct Ops ops_portable;
 #ifdef HAVE_ISA_AVX2
@@ -159,7 +159,7 @@ static void *map_huge(size_t bytes)
 /* The system promises more than it has, and kills who takes it. */
 static bool too_much(const Backend *be, size_t bytes)
 {
-    size_t left = mem_available();
+    size_t left = mem_obtainable();
     return left > 0 && bytes + products_room(be) > left;
 }
 

@@ -127,21 +127,21 @@ size_t mem_peak_rss(void)
 
 /* The control group's own files under both versions of the interface. */
 typedef struct CgroupFiles {
-    const char *root, *limit, *used, *cache;
+    const char *root, *limit, *used, *cache[2];
 } CgroupFiles;
 
-/* Bytes left in one group, its reclaimable file cache counted as free; SIZE_MAX: no limit there. */
+/* Bytes left in one group, its cache of files counted as free; SIZE_MAX: no limit there. */
 static size_t group_left(const CgroupFiles *files, const char *group)
 {
     char path[PATH_MAX + 256];
-    size_t limit, used, cache = 0;
+    size_t limit, used, cache;
     snprintf(path, sizeof path, "%s%s/%s", files->root, group, files->limit);
     if (!read_keyed(path, "", &limit)) return SIZE_MAX;
     snprintf(path, sizeof path, "%s%s/%s", files->root, group, files->used);
     if (!read_keyed(path, "", &used)) return SIZE_MAX;
     snprintf(path, sizeof path, "%s%s/memory.stat", files->root, group);
-    read_keyed(path, files->cache, &cache);
-    used -= cache < used ? cache : used;
+    for (int i = 0; i < ARRAY_LEN(files->cache); i++)
+        if (read_keyed(path, files->cache[i], &cache)) used -= cache < used ? cache : used;
     return used < limit ? limit - used : 0;
 }
 
@@ -160,10 +160,12 @@ static size_t groups_left(const CgroupFiles *files, char *group)
 
 static size_t cgroup_left(void)
 {
-    static const CgroupFiles v2 = {"/sys/fs/cgroup", "memory.max", "memory.current",
-                                   "inactive_file "};
-    static const CgroupFiles v1 = {"/sys/fs/cgroup/memory", "memory.limit_in_bytes",
-                                   "memory.usage_in_bytes", "total_inactive_file "};
+    static const CgroupFiles v2 = {
+        "/sys/fs/cgroup", "memory.max", "memory.current", {"inactive_file ", "active_file "}};
+    static const CgroupFiles v1 = {"/sys/fs/cgroup/memory",
+                                   "memory.limit_in_bytes",
+                                   "memory.usage_in_bytes",
+                                   {"total_inactive_file ", "total_active_file "}};
     char line[PATH_MAX];
     size_t left = SIZE_MAX;
     FILE *file = fopen("/proc/self/cgroup", "re");
@@ -191,13 +193,25 @@ static size_t ulimit_left(void)
     return kib * 1024 < space.rlim_cur ? space.rlim_cur - kib * 1024 : 0;
 }
 
-size_t mem_available(void)
+static size_t available(bool swap)
 {
-    size_t kib, left = cgroup_left(), space = ulimit_left();
+    size_t kib, more = 0, left = cgroup_left(), space = ulimit_left();
     if (space < left) left = space;
-    if (read_keyed("/proc/meminfo", "MemAvailable:", &kib) && kib * 1024 < left) left = kib * 1024;
+    if (swap) read_keyed("/proc/meminfo", "SwapFree:", &more);
+    if (read_keyed("/proc/meminfo", "MemAvailable:", &kib) && (kib + more) * 1024 < left)
+        left = (kib + more) * 1024;
     if (left == SIZE_MAX) return 0;
     return left > 0 ? left : 1;
+}
+
+size_t mem_available(void)
+{
+    return available(false);
+}
+
+size_t mem_obtainable(void)
+{
+    return available(true);
 }
 
 double time_now(void)

@@ -41,6 +41,8 @@ size_t mem_peak_rss(void);
 /* Bytes that could be allocated without swapping, within the limits of a container and of ulimit
  * too; 0: not known. */
 size_t mem_available(void);
+/* The same, with swapping. */
+size_t mem_obtainable(void);
 
 /* Seconds of a clock that never goes back; only differences mean something. */
 double time_now(void);

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/mem.h" // defines: mem_available, mem_refuse
+#include "base/mem.h" // defines: mem_obtainable, mem_refuse
 #include "base/names.h"
 #include "base/real.h"
 #include "cli/command.h"
@@ -126,7 +126,7 @@ static int memory_check(void)
 {
     enum { LEAST = 8 << 20 };
     Err err;
-    size_t left = mem_available();
+    size_t left = mem_obtainable();
     if (left == 0 || left >= LEAST) return 0;
     mem_refuse(&err, LEAST, "the program");
     fprintf(stderr, "ttt: %s\n", err.text);
