@@ -1,8 +1,8 @@
 /* Rows of a chunk through the model, and what a whole chunk ends with: losses, the inner step, and
  * the window's move on. A whole chunk is one row of operations without a look at any of their
- * results, so that a machine that records can repeat them as one (reader_record.c); then losses and
- * the gradient's norm come to the host together, and the step's result is taken over if both are
- * finite. */
+ * results, so that a machine that records can repeat them as one (reader_record.c): the inner step
+ * is taken where losses and the gradient's norm are finite. Those of several chunks then come to
+ * the host together. */
 #include <math.h>
 #include <string.h>
 
