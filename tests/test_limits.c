@@ -10,10 +10,10 @@
 #include "base/safetensors.h"
 #include "cli/mapped_fault.h"
 
-#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
-enum { SANITIZED = true }; /* their shadow memory is beyond any limit */
+#ifdef SANITIZED
+enum { SANITIZER = true }; /* its shadow memory is beyond any limit */
 #else
-enum { SANITIZED = false };
+enum { SANITIZER = false };
 #endif
 
 static size_t address_space(void)
@@ -40,7 +40,7 @@ static void a_limit_counts_as_memory(void **state)
     (void)state;
     enum { MORE = 64 << 20 };
     Err err;
-    if (SANITIZED) skip();
+    if (SANITIZER) skip();
     limit_to(MORE);
     size_t left = mem_available();
     void *p = mem_try(2 * (size_t)MORE, "a test", &err);
@@ -58,7 +58,7 @@ static void the_library_returns_an_error_and_goes_on(void **state)
     char why[3][TTT_ERROR_MAX] = {{0}}, path[PATH_MAX];
     ttt_reader *r = NULL, *copy = NULL;
     ttt_model *m = NULL;
-    if (SANITIZED) skip();
+    if (SANITIZER) skip();
     path_in(f, "meta", path);
     limit_to(1 << 20);
     int opened = ttt_model_open(&m, path, &one_thread, why[0]);
@@ -89,7 +89,7 @@ static void readers_without_room_stay_as_they_are(void **state)
     ttt_reader *r[MANY], *alone;
     int32_t next[MANY] = {1, 2, 3, 4};
     double nll[8], expected[8];
-    if (SANITIZED) skip();
+    if (SANITIZER) skip();
     for (int i = 0; i < MANY; i++) {
         r[i] = reader_make(f->other, NULL);
         feed(r[i], f->tokens, 8, NULL);
@@ -202,7 +202,7 @@ static void other_faults_stay_what_they_are(void **state)
 {
     const Fixture *f = *state;
     char path[PATH_MAX], said[4096];
-    if (SANITIZED) skip(); /* they have a handler of their own */
+    if (SANITIZER) skip(); /* it has a handler of their own */
     path_in(f, "long.safetensors", path);
     write_long(path);
     int status = status_of(read_what_is_cut, path, said);
