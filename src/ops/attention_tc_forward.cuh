@@ -160,7 +160,10 @@ template <class P> __global__ void __launch_bounds__(TC_BLOCK, 2) tc_forward_ker
     }
     copy_queries<P>(c, queries, c.q, q);
     cp_async_commit();
-    if (q.tile < q.tiles) copy_keys<P>(c, stages, q, tile_of_block<P>(c, q, q.tile));
+    if (q.tile < q.tiles)
+        copy_keys<P>(c, stages, q, tile_of_block<P>(c, q, q.tile));
+    else
+        cp_async_commit(); /* of nothing: what is waited for next is the queries */
     if constexpr (P::D == 64) {
         LeftHeld<P> held;
         cp_async_wait<1>();
