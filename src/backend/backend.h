@@ -38,6 +38,7 @@ typedef struct Backend {
     struct GemmCache *gemm_cache;   /* CPU: bfloat16 products by shape; NULL: not native */
     void *signal_stack;             /* CPU: see signal_stack.h; NULL: the thread had one */
     size_t refused;                 /* CPU: bytes that could not be had, for backend_wait to tell */
+    size_t unasked;                 /* CPU: bytes given since the system was asked what it has */
     struct Cuda *cuda;              /* GPU: see cuda.cu */
 } Backend;
 

@@ -15,7 +15,7 @@
 #include "backend/gemm_cpu.h"  // defines: gemm_cpu, round_bf16_cpu
 #include "backend/machine.h"
 #include "backend/signal_stack.h"
-#include "base/mem.h" // defines: mem_available, mem_need, mem_obtainable, mem_refuse
+#include "base/mem.h"
 
 extern const struct Ops ops_portable;
 #ifdef HAVE_ISA_AVX2
@@ -156,11 +156,17 @@ static void *map_huge(size_t bytes)
     return all + head;
 }
 
-/* The system promises more than it has, and kills who takes it. */
-static bool too_much(const Backend *be, size_t bytes)
+/* The system promises more than it has, and kills who takes it. To ask what it has costs more than
+ * a small block does, so that is done once in so many bytes, by whichever thread. */
+static bool too_much(Backend *be, size_t bytes)
 {
-    size_t left = mem_obtainable();
-    return left > 0 && bytes + products_room(be) > left;
+    enum { UNASKED = 1 << 20 };
+    size_t wanted = bytes + products_room(be), left = mem_limit_left();
+    if (left > 0 && wanted > left) return true;
+    if (__atomic_add_fetch(&be->unasked, bytes, __ATOMIC_RELAXED) < UNASKED) return false;
+    __atomic_store_n(&be->unasked, 0, __ATOMIC_RELAXED);
+    left = mem_obtainable();
+    return left > 0 && wanted > left;
 }
 
 static void *cpu_alloc(Backend *be, size_t wanted, bool shared)

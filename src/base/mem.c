@@ -102,18 +102,27 @@ void mem_need(bool there, const char *what, ...)
     _exit(done < 0 ? 2 : 1);
 }
 
-/* Finds "KEY   number" in a file of such lines; false when there is none. */
-static bool read_keyed(const char *path, const char *key, size_t *value)
+/* The number of a line "KEY   number". */
+static bool keyed(const char *line, const char *key, size_t *value)
+{
+    return strncmp(line, key, strlen(key)) == 0 && sscanf(line + strlen(key), " %zu", value) == 1;
+}
+
+/* Finds it in a file of such lines and adds that of the key `also`, unless it is NULL; false when
+ * there is no line of the first. */
+static bool read_keyed(const char *path, const char *key, const char *also, size_t *sum)
 {
     char line[256];
-    bool found = false;
+    bool found = false, more = also != NULL;
+    size_t value, other = 0;
     FILE *file = fopen(path, "re");
     if (!file) return false;
-    while (!found && fgets(line, sizeof line, file)) {
-        if (strncmp(line, key, strlen(key)) != 0) continue;
-        found = sscanf(line + strlen(key), " %zu", value) == 1;
+    while ((!found || more) && fgets(line, sizeof line, file)) {
+        if (!found) found = keyed(line, key, &value);
+        if (more) more = !keyed(line, also, &other);
     }
     fclose(file);
+    if (found) *sum = value + other;
     return found;
 }
 
@@ -121,7 +130,7 @@ size_t mem_peak_rss(void)
 {
     size_t kib;
     struct rusage usage;
-    if (read_keyed("/proc/self/status", "VmHWM:", &kib)) return kib * 1024;
+    if (read_keyed("/proc/self/status", "VmHWM:", NULL, &kib)) return kib * 1024;
     return getrusage(RUSAGE_SELF, &usage) == 0 ? (size_t)usage.ru_maxrss * 1024 : 0;
 }
 
@@ -134,14 +143,14 @@ typedef struct CgroupFiles {
 static size_t group_left(const CgroupFiles *files, const char *group)
 {
     char path[PATH_MAX + 256];
-    size_t limit, used, cache;
+    size_t limit, used, cache = 0;
     snprintf(path, sizeof path, "%s%s/%s", files->root, group, files->limit);
-    if (!read_keyed(path, "", &limit)) return SIZE_MAX;
+    if (!read_keyed(path, "", NULL, &limit)) return SIZE_MAX;
     snprintf(path, sizeof path, "%s%s/%s", files->root, group, files->used);
-    if (!read_keyed(path, "", &used)) return SIZE_MAX;
+    if (!read_keyed(path, "", NULL, &used)) return SIZE_MAX;
     snprintf(path, sizeof path, "%s%s/memory.stat", files->root, group);
-    for (int i = 0; i < ARRAY_LEN(files->cache); i++)
-        if (read_keyed(path, files->cache[i], &cache)) used -= cache < used ? cache : used;
+    (void)read_keyed(path, files->cache[0], files->cache[1], &cache);
+    used -= cache < used ? cache : used;
     return used < limit ? limit - used : 0;
 }
 
@@ -189,19 +198,30 @@ static size_t ulimit_left(void)
     size_t kib;
     struct rlimit space;
     if (getrlimit(RLIMIT_AS, &space) != 0 || space.rlim_cur == RLIM_INFINITY) return SIZE_MAX;
-    if (!read_keyed("/proc/self/status", "VmSize:", &kib)) return SIZE_MAX;
+    if (!read_keyed("/proc/self/status", "VmSize:", NULL, &kib)) return SIZE_MAX;
     return kib * 1024 < space.rlim_cur ? space.rlim_cur - kib * 1024 : 0;
+}
+
+/* 0: not known; what is known is at least 1. */
+static size_t known(size_t left)
+{
+    if (left == SIZE_MAX) return 0;
+    return left > 0 ? left : 1;
 }
 
 static size_t available(bool swap)
 {
-    size_t kib, more = 0, left = cgroup_left(), space = ulimit_left();
+    size_t kib, left = cgroup_left(), space = ulimit_left();
     if (space < left) left = space;
-    if (swap) read_keyed("/proc/meminfo", "SwapFree:", &more);
-    if (read_keyed("/proc/meminfo", "MemAvailable:", &kib) && (kib + more) * 1024 < left)
-        left = (kib + more) * 1024;
-    if (left == SIZE_MAX) return 0;
-    return left > 0 ? left : 1;
+    const char *also = swap ? "SwapFree:" : NULL;
+    if (read_keyed("/proc/meminfo", "MemAvailable:", also, &kib) && kib * 1024 < left)
+        left = kib * 1024;
+    return known(left);
+}
+
+size_t mem_limit_left(void)
+{
+    return known(ulimit_left());
 }
 
 size_t mem_available(void)

@@ -43,6 +43,8 @@ size_t mem_peak_rss(void);
 size_t mem_available(void);
 /* The same, with swapping. */
 size_t mem_obtainable(void);
+/* The same by ulimit alone, at no cost where it sets no limit (0): the others read some files. */
+size_t mem_limit_left(void);
 
 /* Seconds of a clock that never goes back; only differences mean something. */
 double time_now(void);

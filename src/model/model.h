@@ -41,7 +41,8 @@ size_t model_copies_bytes(const Model *m);
 
 /* Inner learning rate of optimizer step `step` (fixtures' definition of the warmup). */
 double inner_lr_at(const TrainingConfig *t, int64_t step);
-/* The step whose rate the published evaluation takes, and so do ours and readers: long after it. */
+/* The step whose rate the published evaluation takes, and so do ours and readers: long after
+ * the warmup. */
 enum { EVALUATION_STEP = INT32_MAX - 100 };
 /* Whether reading with this model adapts weights (meta mode and at least one live inner tensor). */
 bool model_learns(const Model *m);
